@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "torch_accelerated/core/tensor_dict.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+
+namespace torch_accelerated {
+namespace {
+
+std::string names_of(const TensorDict& dict) {
+  std::string names;
+  for (const auto& [name, value] : dict) {
+    names += names.empty() ? "'" : ", '";
+    names += name + "'";
+  }
+  return names.empty() ? "it is empty" : "it has " + names;
+}
+
+template <class Change>
+TensorDict transformed(const TensorDict& dict, const Change& change) {
+  TensorDict result;
+  for (const auto& [name, value] : dict) result.set(name, change(value));
+  return result;
+}
+
+}  // namespace
+
+TensorDict::TensorDict() = default;
+TensorDict::TensorDict(const TensorDict&) = default;
+TensorDict::TensorDict(TensorDict&&) noexcept = default;
+TensorDict& TensorDict::operator=(const TensorDict&) = default;
+TensorDict& TensorDict::operator=(TensorDict&&) noexcept = default;
+TensorDict::~TensorDict() = default;
+
+TensorDict::TensorDict(std::initializer_list<Entry> entries) {
+  entries_.reserve(entries.size());
+  for (const auto& [name, value] : entries) set(name, value);
+}
+
+const torch::Tensor& TensorDict::operator[](std::string_view name) const {
+  for (const auto& entry : entries_) {
+    if (entry.first == name) return entry.second;
+  }
+  throw ArgumentError(concat("TensorDict has no '", name, "': ", names_of(*this)));
+}
+
+TensorDict& TensorDict::set(std::string_view name, torch::Tensor value) {
+  const auto same_name = [name](const Entry& entry) { return entry.first == name; };
+  const auto place = std::find_if(entries_.begin(), entries_.end(), same_name);
+  if (place == entries_.end()) {
+    entries_.emplace_back(name, std::move(value));
+  } else {
+    place->second = std::move(value);
+  }
+  return *this;
+}
+
+const torch::Tensor& TensorDict::only() const {
+  if (entries_.size() == 1) return entries_.front().second;
+  throw ArgumentError(concat("TensorDict::only() wants one tensor, found ", entries_.size(), ": ",
+                             names_of(*this), "; take one by its name"));
+}
+
+bool TensorDict::contains(std::string_view name) const noexcept {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [name](const Entry& entry) { return entry.first == name; });
+}
+
+std::size_t TensorDict::size() const noexcept { return entries_.size(); }
+
+const TensorDict::Entry* TensorDict::begin() const noexcept { return entries_.data(); }
+
+const TensorDict::Entry* TensorDict::end() const noexcept {
+  return entries_.data() + entries_.size();
+}
+
+std::int64_t TensorDict::rows() const {
+  if (entries_.empty()) return 0;
+  const auto& [name, value] = entries_.front();
+  if (value.defined() && value.dim() > 0) return value.size(0);
+  throw ArgumentError(concat("TensorDict::rows(): the first tensor, '", name,
+                             "', has no dimension; put one of shape (rows, ...) first"));
+}
+
+TensorDict TensorDict::to(c10::Device device, bool non_blocking) const {
+  return transformed(*this, [&](const torch::Tensor& value) {
+    return value.defined() ? value.to(device, non_blocking) : value;
+  });
+}
+
+TensorDict TensorDict::pin_memory() const {
+  return transformed(*this, [](const torch::Tensor& value) {
+    return value.defined() && value.device().is_cpu() ? value.pin_memory() : value;
+  });
+}
+
+TensorDict TensorDict::detach() const {
+  return transformed(*this, [](const torch::Tensor& value) {
+    return value.defined() && value.requires_grad() ? value.detach() : value;
+  });
+}
+
+std::string TensorDict::describe() const {
+  std::string text;
+  for (const auto& [name, value] : *this) {
+    if (!text.empty()) text += ", ";
+    text += value.defined()
+                ? concat(name, ": ", value.dtype(), " ", value.sizes(), " on ", value.device())
+                : name + ": undefined";
+  }
+  return text.empty() ? "empty" : text;
+}
+
+}  // namespace torch_accelerated
