@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "torch_accelerated/core/tensor_dict.h"
+
+namespace torch_accelerated {
+
+/// Where batches come from, one after the other: the DataLoader, or a user's own loader or stream.
+///
+/// Called from one thread. `start_epoch` comes before the first `next` of each epoch.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+
+  /// The next batch of this epoch, nothing at its end.
+  virtual std::optional<Batch> next() = 0;
+
+  /// How many batches an epoch has; nothing where it isn't known.
+  virtual std::optional<std::int64_t> size() const { return std::nullopt; }
+
+  /// Goes to the beginning of `epoch`, counted from 0.
+  virtual void start_epoch(std::int64_t /*epoch*/) {}
+
+  /// The rows of batches [first, first + count) of an epoch, where they are known before the
+  /// batches are read: with it, gradients of accumulated micro-batches need no correction.
+  virtual std::optional<std::int64_t> rows_of(std::int64_t /*first*/,
+                                              std::int64_t /*count*/) const {
+    return std::nullopt;
+  }
+};
+
+}  // namespace torch_accelerated

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "torch_accelerated/data/batch_source.h"
+#include "torch_accelerated/data/dataset.h"
+
+namespace torch_accelerated {
+
+/// How batches are made of a dataset.
+struct DataLoaderOptions {
+  std::int64_t batch_size = 8;        ///< rows
+  bool shuffle = false;               ///< a new order each epoch, a pure function of (seed, epoch)
+  bool drop_last = false;             ///< leaves out the short batch at the end
+  int num_workers = 0;                ///< threads that read ahead; 0 reads in the caller's
+  std::int64_t prefetch_batches = 2;  ///< read ahead at most, for each worker
+  std::uint64_t seed = 0;             ///< of the order and of the samples' random streams
+  std::optional<std::int64_t> limit_batches;  ///< of an epoch, at most
+  c10::Device device = c10::kCPU;     ///< where batches are wanted; pinned and copied on the way
+};
+
+/// Reads a dataset batch by batch, ahead of the caller where there are workers.
+///
+/// Gives the same batches for any number of workers. One thread calls it.
+class DataLoader : public BatchSource {
+ public:
+  /// @throws ArgumentError  an empty dataset, or options out of range (all told at once).
+  DataLoader(Dataset dataset, DataLoaderOptions options);
+  ~DataLoader() override;
+  DataLoader(const DataLoader&) = delete;
+  DataLoader& operator=(const DataLoader&) = delete;
+
+  /// @throws DataError  what reading a sample threw, with the batch's first and last index, or the
+  ///                    index of the sample where single samples are read.
+  std::optional<Batch> next() override;
+
+  std::optional<std::int64_t> size() const override;
+  void start_epoch(std::int64_t epoch) override;
+  std::optional<std::int64_t> rows_of(std::int64_t first, std::int64_t count) const override;
+
+  std::int64_t epoch() const noexcept;
+
+  /// Batches of this epoch that the caller has got, whatever has been read ahead.
+  std::int64_t position() const noexcept;
+
+  /// Goes on as if `batches` of `epoch` had been got.
+  /// @throws ArgumentError  a negative epoch, or a position outside [0, size()].
+  void set_position(std::int64_t epoch, std::int64_t batches);
+
+  const DataLoaderOptions& options() const noexcept;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace torch_accelerated
