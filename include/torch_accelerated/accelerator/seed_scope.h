@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace torch_accelerated {
+
+/// Seeds LibTorch's default generators (CPU and every CUDA device) for a scope, and gives them back
+/// as they were at its end. The library seeds them in no other way.
+class SeedScope {
+ public:
+  explicit SeedScope(std::uint64_t seed);
+  ~SeedScope();
+  SeedScope(const SeedScope&) = delete;
+  SeedScope& operator=(const SeedScope&) = delete;
+
+ private:
+  struct Saved;
+  std::unique_ptr<Saved> saved_;
+};
+
+}  // namespace torch_accelerated

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "torch_accelerated/accelerator/seed_scope.h"
+
+#include <ATen/Context.h>
+#include <torch/torch.h>
+
+#include <utility>
+#include <vector>
+
+namespace torch_accelerated {
+
+struct SeedScope::Saved {
+  std::vector<std::pair<at::Generator, torch::Tensor>> states;
+};
+
+namespace {
+
+std::vector<at::Generator> default_generators() {
+  std::vector<at::Generator> generators{at::globalContext().defaultGenerator(c10::kCPU)};
+  if (!torch::cuda::is_available()) return generators;
+  for (std::size_t i = 0; i < torch::cuda::device_count(); ++i) {
+    const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(i));
+    generators.push_back(at::globalContext().defaultGenerator(device));
+  }
+  return generators;
+}
+
+}  // namespace
+
+SeedScope::SeedScope(std::uint64_t seed) : saved_(std::make_unique<Saved>()) {
+  for (auto& generator : default_generators()) {
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    saved_->states.emplace_back(generator, generator.get_state());
+    generator.set_current_seed(seed);
+  }
+}
+
+SeedScope::~SeedScope() {
+  for (auto& [generator, state] : saved_->states) {
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(state);
+  }
+}
+
+}  // namespace torch_accelerated
