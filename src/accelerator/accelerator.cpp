@@ -39,6 +39,11 @@ struct Accelerator::Windows {
   struct Slot {
     GradientWindow window;
     std::optional<Gradients> reduced;
+
+    void reopen() noexcept {
+      reduced.reset();
+      window.reopen();
+    }
   };
   std::unordered_map<const torch::optim::Optimizer*, Slot> slots;
 };
@@ -93,6 +98,11 @@ Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer) {
   return *slot.reduced;
 }
 
+double Accelerator::window_loss(const torch::optim::Optimizer& optimizer) const noexcept {
+  const auto slot = windows_->slots.find(&optimizer);
+  return slot == windows_->slots.end() ? 0.0 : slot->second.window.loss();
+}
+
 torch::Tensor Accelerator::clip_gradient_norm(torch::optim::Optimizer& optimizer,
                                               double max_norm) const {
   const torch::NoGradGuard no_grad;
@@ -115,15 +125,17 @@ void Accelerator::clip_gradient_value(torch::optim::Optimizer& optimizer,
 bool Accelerator::step(torch::optim::Optimizer& optimizer) {
   const bool ready = reduce_gradients(optimizer) == Gradients::kReady;
   if (ready) optimizer.step();
-  auto& slot = windows_->slots[&optimizer];
-  slot.reduced.reset();
-  slot.window.reopen();
+  windows_->slots[&optimizer].reopen();
   return ready;
 }
 
 void Accelerator::discard(torch::optim::Optimizer& optimizer) {
-  windows_->slots.erase(&optimizer);
+  windows_->slots[&optimizer].reopen();
   optimizer.zero_grad();
+}
+
+void Accelerator::release(const torch::optim::Optimizer& optimizer) noexcept {
+  windows_->slots.erase(&optimizer);
 }
 
 torch::Tensor Accelerator::gather(const torch::Tensor& tensor) {

@@ -38,9 +38,9 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
   const auto& numerator = loss.numerator();
   check_graph(numerator);
   if (!note_weight(loss, position)) return;
-  note_finite(numerator);
-  const double share =
-      (loss.is_over_rows() ? static_cast<double>(position.rows) : 1.0) / expected_;
+  const double weight = loss.is_over_rows() ? static_cast<double>(position.rows) : 1.0;
+  note_loss(numerator, weight);
+  const double share = weight / expected_;
   // A share of 1 is left out, so that one process without accumulation does a plain loop's work.
   const auto root = share == 1.0 ? numerator : numerator * share;
   torch::autograd::backward({root}, {}, /*retain_graph=*/std::nullopt, /*create_graph=*/false,
@@ -93,20 +93,20 @@ void GradientWindow::note_expected(const WindowPosition& position,
   expected_ = rows * *scale_of_rows_;
 }
 
-void GradientWindow::note_finite(const torch::Tensor& numerator) {
+void GradientWindow::note_loss(const torch::Tensor& numerator, double weight) {
   if (numerator.device().is_cpu()) {
-    host_finite_ = host_finite_ && std::isfinite(numerator.item<double>());
+    host_loss_ += numerator.item<double>() * weight;
     return;
   }
-  const auto value = numerator.detach().reshape({}).to(torch::kFloat64);
-  finite_ = finite_.defined() ? finite_ + value : value;
+  const auto value = numerator.detach().reshape({}).to(torch::kFloat64) * weight;
+  device_loss_ = device_loss_.defined() ? device_loss_ + value : value;
 }
 
 Gradients GradientWindow::close(const torch::optim::Optimizer& optimizer) {
-  const bool finite =
-      host_finite_ && (!finite_.defined() || std::isfinite(finite_.item<double>()));
-  if (!finite) return Gradients::kNotFinite;
+  const double sum = host_loss_ + (device_loss_.defined() ? device_loss_.item<double>() : 0.0);
   const double weight = host_weight_ + (weight_.defined() ? weight_.item<double>() : 0.0);
+  loss_ = weight == 0 ? 0.0 : sum / weight;
+  if (!std::isfinite(sum)) return Gradients::kNotFinite;
   if (weight == 0) return Gradients::kEmpty;
   if (weight != expected_) multiply_gradients(optimizer, expected_ / weight);
   return Gradients::kReady;
@@ -116,8 +116,8 @@ void GradientWindow::reopen() noexcept {
   expected_ = 0;
   host_weight_ = 0;
   weight_.reset();
-  host_finite_ = true;
-  finite_.reset();
+  host_loss_ = 0;
+  device_loss_.reset();
   micro_batches_ = 0;
 }
 

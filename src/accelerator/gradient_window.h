@@ -24,6 +24,9 @@ class GradientWindow {
   /// Makes the gradients of `optimizer`'s parameters exact. Waits for the device, once.
   Gradients close(const torch::optim::Optimizer& optimizer);
 
+  /// The window's mean loss, from `close` to the next one; on the host.
+  double loss() const noexcept { return loss_; }
+
   bool is_open() const noexcept { return micro_batches_ > 0; }
 
   /// Begins the next window; what was learned about the weights of losses stays.
@@ -32,13 +35,14 @@ class GradientWindow {
  private:
   bool note_weight(const Mean& loss, const WindowPosition& position);
   void note_expected(const WindowPosition& position, std::optional<double> first_weight);
-  void note_finite(const torch::Tensor& numerator);
+  void note_loss(const torch::Tensor& numerator, double weight);
 
   double expected_ = 0;       // E
   double host_weight_ = 0;    // of rows, and of weights on the CPU
   torch::Tensor weight_;      // (), float64: of weights on other devices
-  bool host_finite_ = true;
-  torch::Tensor finite_;      // (), the sum of losses on other devices
+  double host_loss_ = 0;      // sum of weight x mean, on the CPU
+  torch::Tensor device_loss_; // (), float64: the same on other devices
+  double loss_ = 0;
   std::int64_t micro_batches_ = 0;
   std::optional<double> scale_of_rows_;  // a power of two; fixed at the first weighted loss
 };

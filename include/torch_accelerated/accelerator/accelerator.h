@@ -70,6 +70,9 @@ class Accelerator {
   /// Makes the gradients those of the window's mean loss; the first thing after the last backward.
   Gradients reduce_gradients(torch::optim::Optimizer& optimizer);
 
+  /// The mean loss of the window whose gradients have just been reduced.
+  double window_loss(const torch::optim::Optimizer& optimizer) const noexcept;
+
   /// Scales the gradients so that their total 2-norm is at most `max_norm`, if it is finite.
   /// @return the norm before, a scalar tensor on the device.
   /// @par Source  Pascanu et al. 2013 (arXiv:1211.5063), section 3.2.
@@ -83,8 +86,11 @@ class Accelerator {
   /// @return whether the optimizer stepped.
   bool step(torch::optim::Optimizer& optimizer);
 
-  /// Ends the window without a step and forgets what has been accumulated; gradients are zeroed.
+  /// Ends the window without a step and zeroes what has been accumulated.
   void discard(torch::optim::Optimizer& optimizer);
+
+  /// Forgets `optimizer`; it may be destroyed after that. Gradients stay as they are.
+  void release(const torch::optim::Optimizer& optimizer) noexcept;
 
   /// The rows of all ranks' `tensor`s, in rank order.
   torch::Tensor gather(const torch::Tensor& tensor);

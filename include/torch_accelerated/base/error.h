@@ -51,4 +51,11 @@ class CommunicationError : public Error {
   using Error::Error;
 };
 
+/// What a step or callback of the user's threw, with where it happened; the exception itself is
+/// nested (std::rethrow_if_nested).
+class UserCodeError : public Error {
+ public:
+  using Error::Error;
+};
+
 }  // namespace torch_accelerated

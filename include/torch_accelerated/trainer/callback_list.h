@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "torch_accelerated/trainer/callback.h"
+
+namespace torch_accelerated {
+
+/// Callbacks in the order in which they are called; owns them.
+class CallbackList {
+ public:
+  CallbackList() = default;
+
+  /// A list of `callbacks`, each moved in.
+  template <std::derived_from<Callback>... Callbacks>
+    requires(sizeof...(Callbacks) > 0)
+  explicit CallbackList(Callbacks... callbacks) {
+    (add(std::move(callbacks)), ...);
+  }
+
+  CallbackList(CallbackList&&) noexcept = default;
+  CallbackList& operator=(CallbackList&&) noexcept = default;
+
+  /// Appends a callback and returns it, as the list now owns it.
+  /// @throws ArgumentError  one of that name is in the list already.
+  template <std::derived_from<Callback> C>
+  C& add(C callback) {
+    return static_cast<C&>(add_owned(std::make_unique<C>(std::move(callback))));
+  }
+
+  /// The callback of type C, or null.
+  template <std::derived_from<Callback> C>
+  C* find() const noexcept {
+    for (const auto& callback : callbacks_) {
+      if (auto* found = dynamic_cast<C*>(callback.get())) return found;
+    }
+    return nullptr;
+  }
+
+  std::size_t size() const noexcept { return callbacks_.size(); }
+
+  /// Calls one event of all callbacks, in order.
+  template <class Event>
+  void notify(void (Callback::*method)(Trainer&, const Event&), Trainer& trainer,
+              const Event& event) {
+    for (const auto& callback : callbacks_) (callback.get()->*method)(trainer, event);
+  }
+
+ private:
+  Callback& add_owned(std::unique_ptr<Callback> callback);
+
+  std::vector<std::unique_ptr<Callback>> callbacks_;
+};
+
+/// PrintProgress, ProgressBar and LogMetrics: what a Trainer shows unless told otherwise.
+CallbackList default_callbacks();
+
+}  // namespace torch_accelerated

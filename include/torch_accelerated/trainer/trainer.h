@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "torch_accelerated/accelerator/accelerator.h"
+#include "torch_accelerated/core/loss_function.h"
+#include "torch_accelerated/core/model.h"
+#include "torch_accelerated/core/run_config.h"
+#include "torch_accelerated/core/step_output.h"
+#include "torch_accelerated/data/batch_source.h"
+#include "torch_accelerated/data/data_loader.h"
+#include "torch_accelerated/data/dataset.h"
+#include "torch_accelerated/history/history.h"
+#include "torch_accelerated/metrics/metric.h"
+#include "torch_accelerated/schedulers/scheduler.h"
+#include "torch_accelerated/trainer/callback_list.h"
+#include "torch_accelerated/trainer/options.h"
+#include "torch_accelerated/trainer/result.h"
+
+namespace torch_accelerated {
+
+/// When a metric is computed.
+enum class MetricPhases { kEvaluation, kTrainingAndEvaluation };
+
+/// Owns a minimal loop of training and evaluation, made of steps that a subclass may override.
+///
+/// A run and everything it calls stay in one thread, but for `request_stop`. What a step or a
+/// callback throws ends the run: an Error passes as it is, anything else as a UserCodeError around
+/// it; the Trainer can be used again after that.
+class Trainer {
+ public:
+  /// @param optimizer    outlives the Trainer, as a given `accelerator` does.
+  /// @param accelerator  null: the Trainer makes one with default options.
+  Trainer(Model model, LossFunction loss_function, torch::optim::Optimizer& optimizer,
+          CallbackList callbacks = default_callbacks(), Accelerator* accelerator = nullptr);
+  virtual ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  /// Trains for a number of epochs, with an evaluation after each where there is a dataset for it.
+  /// @throws ArgumentError  options or objects that can't be used, all told at once, before any event.
+  /// @throws NumericError   a loss that is not finite, under NonFinite::kThrow.
+  RunResult train(Dataset dataset, TrainOptions options);
+
+  /// The same on a user's own batches.
+  RunResult train(BatchSource& source, TrainOptions options);
+
+  /// Evaluates without training; the history stays as it is.
+  EvalResult evaluate(Dataset dataset, EvalOptions options = {});
+  EvalResult evaluate(BatchSource& source, EvalOptions options = {});
+
+  /// `start`, any number of `step`s and `finish` are what `train` is made of, for programs that own
+  /// the loop: streams, simulations, reinforcement learning. The steps are one epoch, which
+  /// `finish` ends, with an evaluation where a dataset for it was given.
+  void start(TrainOptions options);
+
+  /// Trains on one micro-batch.
+  StepOutput step(const Batch& batch);
+
+  /// Ends the run; micro-batches of a window that is not full make a last update.
+  RunResult finish();
+
+  /// Back-propagates a loss and, at the end of a window, updates the parameters of `optimizer` and
+  /// no others: reduce, clip, step, schedule, zero. For `train_step`, once for each optimizer.
+  void optimize(const Mean& loss, torch::optim::Optimizer& optimizer);
+
+  /// Adds a module that trains or is used beside the model: moved to the device and switched
+  /// between train and eval mode with it.
+  /// @throws ArgumentError  a name that is taken.
+  /// @throws StateError     during a run, as for the next two.
+  void register_module(std::string name, Model module);
+
+  /// Adds an optimizer for `optimize`; it gets a scheduler of its own.
+  void add_optimizer(std::string name, torch::optim::Optimizer& optimizer);
+
+  /// Adds a metric, reported as eval_<name> and, where asked, as train_<name>.
+  void add_metric(std::string name, Metric metric, MetricPhases phases = MetricPhases::kEvaluation);
+
+  /// Ends the run after the update in progress; callable from any thread. The first reason counts,
+  /// and a request made while nothing runs is forgotten when the next run starts.
+  void request_stop(std::string reason);
+  bool stop_requested() const noexcept;
+
+  Progress progress() const;
+  const Model& model() const noexcept;
+  torch::optim::Optimizer& optimizer() const noexcept;
+  Accelerator& accelerator() const noexcept;
+  CallbackList& callbacks() noexcept;
+  const History& history() const noexcept;
+
+  /// What the current or last run does.
+  /// @throws StateError  before the first run.
+  const RunConfig& run_config() const;
+
+  /// Writes one line to stdout, from the main process only.
+  void print(std::string_view line) const;
+
+ protected:
+  /// What the asked options come to; the loop follows what this returns.
+  virtual RunConfig create_run_config(const TrainOptions& options, const BatchSource* source);
+  virtual std::unique_ptr<BatchSource> create_train_dataloader(Dataset dataset,
+                                                               const DataLoaderOptions& options);
+  virtual std::unique_ptr<BatchSource> create_eval_dataloader(Dataset dataset,
+                                                              const DataLoaderOptions& options);
+  virtual DataLoaderOptions default_train_loader_options(const TrainOptions& options) const;
+  virtual DataLoaderOptions default_eval_loader_options(const LoaderOptions& options,
+                                                        std::int64_t batch_size) const;
+  /// Null: the learning rates of `optimizer` stay as they are.
+  virtual std::unique_ptr<Scheduler> create_scheduler(torch::optim::Optimizer& optimizer,
+                                                      const TrainOptions& options,
+                                                      const RunConfig& config);
+
+  virtual void training_run_start();  ///< puts all modules into train mode
+  virtual void train_epoch_start() {}
+  virtual StepOutput train_step(const Batch& batch);  ///< = the next one and `optimize`
+  virtual StepOutput calculate_train_batch_loss(const Batch& batch);
+  virtual void backward_step(const Mean& loss, torch::optim::Optimizer& optimizer);
+  /// Returns the norm before clipping where it was computed, else an undefined tensor.
+  virtual torch::Tensor clip_gradients(torch::optim::Optimizer& optimizer);
+  virtual void optimizer_step(torch::optim::Optimizer& optimizer);
+  virtual void scheduler_step(torch::optim::Optimizer& optimizer);
+  virtual void optimizer_zero_grad(torch::optim::Optimizer& optimizer);
+  virtual void train_epoch_end() {}
+  virtual void training_run_epoch_end() {}
+  virtual void training_run_end() {}
+
+  virtual void evaluation_run_start() {}
+  virtual void eval_epoch_start() {}
+  virtual StepOutput calculate_eval_batch_loss(const Batch& batch);
+  virtual void eval_epoch_end() {}
+  virtual void evaluation_run_end() {}
+
+ private:
+  struct State;
+
+  RunResult run(BatchSource& source, const TrainOptions& options);
+  void begin_run(BatchSource* source, const TrainOptions& options);
+  void begin_epoch();
+  bool train_one_epoch();
+  StepOutput micro_batch(const Batch& given);
+  void complete_update(torch::optim::Optimizer& optimizer);
+  void end_epoch();
+  RunResult end_run();
+
+  EvalResult evaluation(BatchSource& source, std::int64_t epoch,
+                        std::optional<std::int64_t> limit_batches);
+  EvalResult evaluate_alone(BatchSource& source, std::int64_t rows, const EvalOptions& options);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace torch_accelerated

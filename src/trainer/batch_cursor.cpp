@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/batch_cursor.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace torch_accelerated {
+
+BatchCursor::BatchCursor(BatchSource& source, std::optional<std::int64_t> limit,
+                         std::int64_t window)
+    : source_(&source), length_(source.size()), limit_(limit), window_(window) {
+  if (length_ && limit_) length_ = std::min(*length_, *limit_);
+  if (!length_) ahead_ = read();
+}
+
+std::optional<Batch> BatchCursor::next() {
+  auto batch = length_ ? read() : std::exchange(ahead_, std::nullopt);
+  if (!batch) return batch;
+  if (!length_) ahead_ = read();
+  ++given_;
+  place(*batch);
+  return batch;
+}
+
+bool BatchCursor::has_more() const {
+  return length_ ? given_ < *length_ : ahead_.has_value();
+}
+
+std::optional<Batch> BatchCursor::read() {
+  const auto end = length_ ? length_ : limit_;
+  if (end && read_ >= *end) return std::nullopt;
+  ++read_;
+  return source_->next();
+}
+
+void BatchCursor::place(const Batch& batch) {
+  const std::int64_t index = given_ - 1;
+  const std::int64_t first = index - index % window_;
+  std::int64_t count = window_;
+  if (length_) count = std::min(count, *length_ - first);
+  position_.rows = batch.rows();
+  position_.micro_batches = count;
+  position_.window_rows = length_ ? source_->rows_of(first, count) : std::nullopt;
+  position_.is_last = index - first + 1 == count || !has_more();
+}
+
+}  // namespace torch_accelerated

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/epoch_means.h"
+
+#include <algorithm>
+
+namespace torch_accelerated {
+
+void EpochMeans::add(std::string_view name, const Mean& mean, std::int64_t rows) {
+  const auto same_name = [name](const auto& entry) { return entry.first == name; };
+  auto place = std::find_if(means_.begin(), means_.end(), same_name);
+  if (place == means_.end()) {
+    means_.emplace_back(name, RunningMean());
+    place = std::prev(means_.end());
+  }
+  place->second.add(mean, rows);
+}
+
+void EpochMeans::add(const StepOutput& output, std::int64_t rows) {
+  if (output.loss.defined()) add("loss", output.loss, rows);
+  for (const auto& [name, mean] : output.scalars) add(name, mean, rows);
+}
+
+MetricValues EpochMeans::values(std::string_view prefix) const {
+  MetricValues values;
+  for (const auto& [name, mean] : means_) values.set(std::string(prefix) + name, mean.value());
+  return values;
+}
+
+}  // namespace torch_accelerated
