@@ -95,7 +95,7 @@ download() {
   # Beside the target, since /tmp may be too small for a wheel of half a gigabyte.
   TMPDIR=$folder "$python" -m pip --disable-pip-version-check download --no-cache-dir --no-input \
     --only-binary=:all: --dest "$folder" "$@" >&2 ||
-    die "could not download $*; run this once where a network is, or set" \
+    die "could not download ${*#--no-deps }; run this once where a network is, or set" \
       "TORCH_ACCELERATED_LIBTORCH to an unpacked LibTorch $kTorchVersion"
 }
 
@@ -138,7 +138,7 @@ make_libtorch() {
   unpack "$partial/wheels" "$partial"
   wheels=$(needed_wheels "$partial")
   if [[ -n $wheels ]]; then
-    if has_gpu; then say "LibTorch: fetching what CUDA needs (1.7 GB), since there is a GPU"; fi
+    if has_gpu; then say "LibTorch: fetching what CUDA needs (2 GB), since there is a GPU"; fi
     # shellcheck disable=SC2086  # one requirement a word
     download "$partial/wheels" $wheels
     unpack "$partial/wheels" "$partial"
@@ -225,7 +225,7 @@ install_packages() {
     die "these Debian packages, or what they are called here, have to be installed: $*"
   if ((EUID != 0)); then
     sudo -n true 2>/dev/null ||
-      die "run this line, then start again:"$'\n'"  sudo apt-get install -y --no-install-recommends $*"
+      die "run this line, then start again:"$'\n'"  sudo apt-get update && sudo apt-get install -y --no-install-recommends $*"
     as_root=(sudo -n "${as_root[@]}")
   fi
   say "Packages: installing $*"
