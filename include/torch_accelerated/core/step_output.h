@@ -15,6 +15,9 @@ struct StepOutput {
   Mean loss;                                          ///< recorded as train_loss or eval_loss
   TensorDict outputs;                                 ///< the model's, for metrics and callbacks
   std::vector<std::pair<std::string, Mean>> scalars;  ///< recorded as train_<name>, eval_<name>
+
+  /// The same without graphs, so that keeping it keeps no activations.
+  StepOutput detach() const;
 };
 
 }  // namespace torch_accelerated

@@ -97,7 +97,7 @@ struct TrainingRunEnd {
 /// An evaluation without training begins.
 struct EvaluationRunStart {
   static constexpr const char* kName = "on_evaluation_run_start";
-  std::int64_t rows;
+  std::optional<std::int64_t> batches;  ///< where known
 };
 
 struct EvaluationRunEnd {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@
 #include "torch_accelerated/trainer/result.h"
 
 namespace torch_accelerated {
+
+struct TrainerState;  // the library's own
 
 /// When a metric is computed.
 enum class MetricPhases { kEvaluation, kTrainingAndEvaluation };
@@ -135,22 +138,29 @@ class Trainer {
   virtual void evaluation_run_end() {}
 
  private:
-  struct State;
-
+  // The loop, in the order of a run.
   RunResult run(BatchSource& source, const TrainOptions& options);
   void begin_run(BatchSource* source, const TrainOptions& options);
+  void set_up_run();
+  bool is_complete() const;
   void begin_epoch();
   bool train_one_epoch();
   StepOutput micro_batch(const Batch& given);
   void complete_update(torch::optim::Optimizer& optimizer);
+  void note_update(const torch::optim::Optimizer& optimizer);
+  bool is_usable(Gradients gradients, const torch::Tensor& norm);
+  void skip_update(torch::optim::Optimizer& optimizer, Gradients gradients);
+  void record(const Batch& batch, const StepOutput& output);
+  void end_micro_batch();
+  void close_open_windows();
   void end_epoch();
   RunResult end_run();
 
   EvalResult evaluation(BatchSource& source, std::int64_t epoch,
                         std::optional<std::int64_t> limit_batches);
-  EvalResult evaluate_alone(BatchSource& source, std::int64_t rows, const EvalOptions& options);
+  EvalResult evaluate_alone(BatchSource& source, const EvalOptions& options);
 
-  std::unique_ptr<State> state_;
+  std::unique_ptr<TrainerState> state_;
 };
 
 }  // namespace torch_accelerated

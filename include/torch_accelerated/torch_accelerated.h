@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Everything, for programs; the library's own files include what they use.
+
+#include "torch_accelerated/accelerator/accelerator.h"
+#include "torch_accelerated/accelerator/autocast.h"
+#include "torch_accelerated/accelerator/seed_scope.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/base/log.h"
+#include "torch_accelerated/base/version.h"
+#include "torch_accelerated/callbacks/log_metrics.h"
+#include "torch_accelerated/callbacks/print_progress.h"
+#include "torch_accelerated/callbacks/progress_bar.h"
+#include "torch_accelerated/core/loss_function.h"
+#include "torch_accelerated/core/mean.h"
+#include "torch_accelerated/core/model.h"
+#include "torch_accelerated/core/run_config.h"
+#include "torch_accelerated/core/step_output.h"
+#include "torch_accelerated/core/tensor_dict.h"
+#include "torch_accelerated/data/batch_source.h"
+#include "torch_accelerated/data/data_loader.h"
+#include "torch_accelerated/data/dataset.h"
+#include "torch_accelerated/history/history.h"
+#include "torch_accelerated/metrics/accuracy.h"
+#include "torch_accelerated/metrics/metric.h"
+#include "torch_accelerated/schedulers/cosine.h"
+#include "torch_accelerated/schedulers/scheduler.h"
+#include "torch_accelerated/trainer/callback.h"
+#include "torch_accelerated/trainer/callback_list.h"
+#include "torch_accelerated/trainer/trainer.h"

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Evaluation, within a run and alone.
+#include <torch/torch.h>
+
+#include "base/text.h"
+#include "torch_accelerated/base/check.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/trainer/trainer.h"
+#include "trainer/batch_cursor.h"
+#include "trainer/evaluation_mode.h"
+#include "trainer/trainer_state.h"
+
+namespace torch_accelerated {
+namespace {
+
+void check_evaluation(const EvalOptions& options, const Dataset* dataset) {
+  OptionCheck check("evaluate");
+  check.require(options.per_device_batch_size >= 1,
+                concat("per_device_batch_size must be >= 1, got ", options.per_device_batch_size));
+  check.require(!options.limit_batches || *options.limit_batches >= 1,
+                concat("limit_batches must be >= 1, got ", options.limit_batches.value_or(1),
+                       "; leave it out for no limit"));
+  if (dataset != nullptr) {
+    check.require(static_cast<bool>(*dataset) && dataset->size() > 0,
+                  "the dataset is empty; give one with at least one sample");
+  }
+  check.throw_if_any();
+}
+
+}  // namespace
+
+EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
+  return state_->guarded("evaluate", [&] {
+    check_evaluation(options, &dataset);
+    const auto source = create_eval_dataloader(
+        dataset, default_eval_loader_options(options.loader, options.per_device_batch_size));
+    return evaluate_alone(*source, options);
+  });
+}
+
+EvalResult Trainer::evaluate(BatchSource& source, EvalOptions options) {
+  return state_->guarded("evaluate", [&] {
+    check_evaluation(options, nullptr);
+    return evaluate_alone(source, options);
+  });
+}
+
+EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& options) {
+  auto& state = *state_;
+  state.prepare(*this);
+  evaluation_run_start();
+  state.notify(*this, &Callback::on_evaluation_run_start, EvaluationRunStart{source.size()});
+  const auto epoch = state.run ? state.progress.epoch : 0;
+  const auto result = evaluation(source, epoch, options.limit_batches);
+  evaluation_run_end();
+  state.notify(*this, &Callback::on_evaluation_run_end, EvaluationRunEnd{result});
+  return result;
+}
+
+EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
+                               std::optional<std::int64_t> limit_batches) {
+  auto& state = *state_;
+  const EvaluationMode mode(state.modules);
+  const torch::NoGradGuard no_grad;
+  source.start_epoch(0);
+  eval_epoch_start();
+  state.notify(*this, &Callback::on_eval_epoch_start, EvalEpochStart{epoch, source.size()});
+
+  EvalResult result;
+  EpochMeans means;
+  BatchCursor cursor(source, limit_batches, /*window=*/1);
+  while (const auto given = cursor.next()) {
+    const Batch batch = state.accelerator->to_device(*given);
+    state.batch = &batch;
+    state.notify(*this, &Callback::on_eval_step_start, EvalStepStart{result.batches, batch});
+    state.phase = "calculate_eval_batch_loss";
+    const auto output = calculate_eval_batch_loss(batch).detach();
+    const auto rows = cursor.position().rows;
+    means.add(output, rows);
+    for (const auto& [name, metric, phases] : state.metrics) {
+      means.add(name, metric(output.outputs, batch), rows);
+    }
+    result.rows += rows;
+    state.notify(*this, &Callback::on_eval_step_end, EvalStepEnd{result.batches, batch, output});
+    state.batch = nullptr;
+    ++result.batches;
+  }
+  if (result.batches == 0) {
+    throw DataError(
+        "evaluate: the source has no batches; check that it starts again in start_epoch()");
+  }
+  result.metrics = means.values("eval_");
+  eval_epoch_end();
+  state.notify(*this, &Callback::on_eval_epoch_end, EvalEpochEnd{epoch, result.metrics});
+  return result;
+}
+
+}  // namespace torch_accelerated

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loop, from a run down to an update. Evaluation stands in evaluation.cpp, what comes before
+// the first event in run_setup.cpp, construction and the steps' defaults in trainer_setup.cpp.
+#include "torch_accelerated/trainer/trainer.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/base/log.h"
+#include "trainer/batch_cursor.h"
+#include "trainer/trainer_state.h"
+
+namespace torch_accelerated {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// How many more micro-batches this epoch may have.
+std::optional<std::int64_t> batches_left(const RunConfig& config, const TrainerState& state) {
+  auto left = state.run->options.limit_train_batches;
+  if (config.max_updates) {
+    const auto micro_batches =
+        (*config.max_updates - state.progress.update) * config.gradient_accumulation_steps;
+    left = std::min(left.value_or(micro_batches), micro_batches);
+  }
+  return left;
+}
+
+}  // namespace
+
+RunResult Trainer::train(Dataset dataset, TrainOptions options) {
+  return state_->guarded("train", [&] {
+    check_run("train", options, dataset ? dataset.size() : 0, *state_);
+    const auto source = create_train_dataloader(dataset, default_train_loader_options(options));
+    return run(*source, options);
+  });
+}
+
+RunResult Trainer::train(BatchSource& source, TrainOptions options) {
+  return state_->guarded("train", [&] {
+    check_run("train", options, std::nullopt, *state_);
+    return run(source, options);
+  });
+}
+
+RunResult Trainer::run(BatchSource& source, const TrainOptions& options) {
+  begin_run(&source, options);
+  bool whole = true;
+  while (whole && !is_complete()) {
+    begin_epoch();
+    whole = train_one_epoch();
+    if (whole) end_epoch();
+    if (stop_requested()) break;
+  }
+  return end_run();
+}
+
+void Trainer::start(TrainOptions options) {
+  state_->guarded("start", [&] {
+    check_run("start", options, std::nullopt, *state_);
+    begin_run(nullptr, options);
+    begin_epoch();
+  });
+}
+
+StepOutput Trainer::step(const Batch& batch) {
+  return state_->guarded("step", [&] {
+    auto& run = state_->running("step");
+    if (run.source != nullptr) {
+      throw StateError("step: train() owns the loop of this run; call step() after start() only");
+    }
+    if (run_config().max_updates && state_->progress.update >= *run_config().max_updates) {
+      throw StateError(concat("step: the run has made its max_updates of ",
+                              *run_config().max_updates, "; call finish()"));
+    }
+    const auto window = run_config().gradient_accumulation_steps;
+    run.position = {.rows = batch.rows(),
+                    .window_rows = window == 1 ? std::optional(batch.rows()) : std::nullopt,
+                    .micro_batches = window,
+                    .is_last = (state_->progress.micro_batch + 1) % window == 0};
+    return micro_batch(batch);
+  });
+}
+
+RunResult Trainer::finish() {
+  return state_->guarded("finish", [&] {
+    auto& run = state_->running("finish");
+    if (run.source != nullptr) {
+      throw StateError("finish: train() ends this run itself; call request_stop() to end it early");
+    }
+    end_epoch();
+    return end_run();
+  });
+}
+
+void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
+  auto& state = *state_;
+  state.stop.clear();
+  state.progress = {};
+  state.run.emplace(Run{.options = options, .source = source});
+  state.prepare(*this);
+  set_up_run();
+  training_run_start();
+  state.notify(*this, &Callback::on_training_run_start, TrainingRunStart{run_config()});
+}
+
+bool Trainer::is_complete() const {
+  const auto& config = run_config();
+  const auto& progress = state_->progress;
+  return progress.epoch >= config.num_epochs ||
+         (config.max_updates && progress.update >= *config.max_updates);
+}
+
+void Trainer::begin_epoch() {
+  auto& run = *state_->run;
+  ++state_->progress.epoch;
+  state_->progress.micro_batch = 0;
+  run.in_epoch = true;
+  run.means.reset();
+  run.rows = 0;
+  run.epoch_began = std::chrono::steady_clock::now();
+  if (run.source != nullptr) run.source->start_epoch(state_->progress.epoch - 1);
+  train_epoch_start();
+  state_->notify(*this, &Callback::on_train_epoch_start,
+                 TrainEpochStart{state_->progress.epoch, run_config().batches_per_epoch});
+}
+
+// Whether the epoch went to its end, and no stop cut it short.
+bool Trainer::train_one_epoch() {
+  auto& run = *state_->run;
+  const auto& config = run_config();
+  BatchCursor cursor(*run.source, batches_left(config, *state_), config.gradient_accumulation_steps);
+  while (const auto batch = cursor.next()) {
+    run.position = cursor.position();
+    micro_batch(*batch);
+    if (run.position.is_last && stop_requested() && cursor.has_more()) return false;
+  }
+  if (state_->progress.micro_batch > 0) return true;
+  throw DataError(concat("train: epoch ", state_->progress.epoch,
+                         " has no batches; check that the source starts again in start_epoch()"));
+}
+
+StepOutput Trainer::micro_batch(const Batch& given) {
+  auto& state = *state_;
+  auto& run = *state.run;
+  auto& progress = state.progress;
+  const Batch batch = state.accelerator->to_device(given);
+  state.batch = &batch;
+  state.notify(*this, &Callback::on_train_step_start,
+               TrainStepStart{progress.epoch, progress.micro_batch, batch});
+  state.phase = "train_step";
+  const auto output = train_step(batch).detach();
+  record(batch, output);
+  const bool ended = run.position.is_last;
+  const bool skipped = ended && run.update_skipped;
+  end_micro_batch();
+  state.notify(*this, &Callback::on_train_step_end,
+               TrainStepEnd{progress.epoch, progress.micro_batch - 1, batch, output, ended, skipped,
+                            progress.update});
+  state.batch = nullptr;
+  return output;
+}
+
+void Trainer::record(const Batch& batch, const StepOutput& output) {
+  auto& run = *state_->run;
+  run.rows += run.position.rows;
+  run.means.add(output, run.position.rows);
+  for (const auto& [name, metric, phases] : state_->metrics) {
+    if (phases == MetricPhases::kEvaluation) continue;
+    const torch::NoGradGuard no_grad;
+    run.means.add(name, metric(output.outputs, batch), run.position.rows);
+  }
+}
+
+void Trainer::end_micro_batch() {
+  auto& run = *state_->run;
+  ++state_->progress.micro_batch;
+  if (!run.position.is_last) return;
+  ++state_->progress.update;
+  if (run.update_skipped) ++state_->progress.skipped_updates;
+  run.update_skipped = false;
+}
+
+void Trainer::optimize(const Mean& loss, torch::optim::Optimizer& optimizer) {
+  const auto& run = state_->running("optimize");
+  state_->slot_of(optimizer);
+  backward_step(loss, optimizer);
+  if (run.position.is_last) complete_update(optimizer);
+}
+
+void Trainer::complete_update(torch::optim::Optimizer& optimizer) {
+  const auto gradients = accelerator().reduce_gradients(optimizer);
+  note_update(optimizer);
+  const auto norm = gradients == Gradients::kReady ? clip_gradients(optimizer) : torch::Tensor();
+  if (!is_usable(gradients, norm)) return skip_update(optimizer, gradients);
+  optimizer_step(optimizer);
+  scheduler_step(optimizer);
+  optimizer_zero_grad(optimizer);
+}
+
+void Trainer::note_update(const torch::optim::Optimizer& optimizer) {
+  if (&optimizer != state_->optimizers.front().optimizer) return;
+  auto& progress = state_->progress;
+  progress.loss = accelerator().window_loss(optimizer);
+  progress.learning_rate = optimizer.param_groups().front().options().get_lr();
+}
+
+bool Trainer::is_usable(Gradients gradients, const torch::Tensor& norm) {
+  if (gradients != Gradients::kReady) return false;
+  if (!norm.defined()) return true;
+  state_->run->means.add("gradient_norm", Mean(norm), 1);
+  return std::isfinite(norm.item<double>());
+}
+
+// What a bad update does instead of reaching the weights.
+void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradients) {
+  auto& run = *state_->run;
+  accelerator().discard(optimizer);
+  run.update_skipped = true;
+  if (gradients == Gradients::kEmpty) {
+    log(LogLevel::kWarning, concat("update ", state_->progress.update, " of epoch ",
+                                   state_->progress.epoch, " skipped: all its weights are 0"));
+    return;
+  }
+  const auto what = concat(
+      gradients == Gradients::kReady ? "the norm of the gradients" : "the loss",
+      " is not finite at update ", state_->progress.update, " of epoch ", state_->progress.epoch);
+  switch (run.options.non_finite) {
+    case NonFinite::kThrow:
+      throw NumericError(what +
+                         "; no weight has changed by it. Lower the learning rate, clip gradients, "
+                         "check the data, or set non_finite to NonFinite::kSkip");
+    case NonFinite::kStop:
+      request_stop(what);
+      return;
+    case NonFinite::kSkip:
+      log(LogLevel::kWarning, what + ": skipped");
+      return;
+  }
+}
+
+void Trainer::end_epoch() {
+  auto& state = *state_;
+  auto& run = *state.run;
+  close_open_windows();
+  run.in_epoch = false;
+  const double seconds = seconds_since(run.epoch_began);
+  run.train_metrics = run.means.values("train_");
+  train_epoch_end();
+  state.notify(*this, &Callback::on_train_epoch_end,
+               TrainEpochEnd{state_->progress.epoch, run.train_metrics});
+
+  HistoryRow row{state.history.empty() ? 1 : state.history.rows().back().epoch + 1,
+                 state_->progress.update, run.train_metrics};
+  if (run.eval_source) {
+    row.metrics.merge(
+        evaluation(*run.eval_source, state_->progress.epoch, run.options.limit_eval_batches).metrics);
+  }
+  row.metrics.set("learning_rate", state_->progress.learning_rate);
+  row.metrics.set("rows_per_second", static_cast<double>(run.rows) / seconds);
+  row.metrics.set("seconds", seconds_since(run.epoch_began));
+  run.metrics = row.metrics;
+  state.history.append(std::move(row));
+  training_run_epoch_end();
+  state.notify(*this, &Callback::on_training_run_epoch_end,
+               TrainingRunEpochEnd{state_->progress.epoch, run.metrics});
+}
+
+// A source that ended early, or finish(), leaves a window that still makes an update.
+void Trainer::close_open_windows() {
+  bool any = false;
+  for (const auto& slot : state_->optimizers) {
+    if (!accelerator().has_open_window(*slot.optimizer)) continue;
+    complete_update(*slot.optimizer);
+    any = true;
+  }
+  if (!any) return;
+  --state_->progress.micro_batch;
+  state_->run->position.is_last = true;
+  end_micro_batch();
+}
+
+RunResult Trainer::end_run() {
+  auto& state = *state_;
+  auto& run = *state.run;
+  RunResult result{state_->progress, state.stop.reason(), run.metrics, seconds_since(run.began)};
+  if (result.was_stopped()) {
+    state.notify(*this, &Callback::on_stop_training_error, StopTrainingError{result.stop_reason});
+  }
+  training_run_end();
+  state.notify(*this, &Callback::on_training_run_end, TrainingRunEnd{result});
+  state.release_run();
+  return result;
+}
+
+}  // namespace torch_accelerated

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Construction, registration, what can be asked of a Trainer, and the defaults of its steps.
+#include <torch/torch.h>
+
+#include "torch_accelerated/base/error.h"
+#include "trainer/trainer_state.h"
+
+namespace torch_accelerated {
+
+Trainer::Trainer(Model model, LossFunction loss_function, torch::optim::Optimizer& optimizer,
+                 CallbackList callbacks, Accelerator* accelerator) {
+  auto own = accelerator == nullptr ? std::make_unique<Accelerator>() : nullptr;
+  auto* used = own ? own.get() : accelerator;
+  state_ = std::make_unique<TrainerState>(TrainerState{.model = model,
+                                         .loss_function = std::move(loss_function),
+                                         .callbacks = std::move(callbacks),
+                                         .own_accelerator = std::move(own),
+                                         .accelerator = used});
+  state_->modules.emplace_back("", std::move(model));
+  state_->optimizers.push_back({"optimizer", &optimizer});
+}
+
+Trainer::~Trainer() {
+  // A run that was started and not finished must not leave its windows with the accelerator.
+  state_->abandon_run();
+}
+
+void Trainer::register_module(std::string name, Model module) {
+  state_->require_idle("register_module");
+  for (const auto& [known, model] : state_->modules) {
+    if (known != name) continue;
+    throw ArgumentError("register_module: the name '" + name +
+                        "' is taken; give each companion a name of its own, not empty");
+  }
+  state_->modules.emplace_back(std::move(name), std::move(module));
+}
+
+void Trainer::add_optimizer(std::string name, torch::optim::Optimizer& optimizer) {
+  state_->require_idle("add_optimizer");
+  for (const auto& slot : state_->optimizers) {
+    if (slot.name != name && slot.optimizer != &optimizer) continue;
+    throw ArgumentError("add_optimizer: '" + name +
+                        "', or the optimizer itself, is there already; add each once");
+  }
+  state_->optimizers.push_back({std::move(name), &optimizer});
+}
+
+void Trainer::add_metric(std::string name, Metric metric, MetricPhases phases) {
+  state_->require_idle("add_metric");
+  for (const auto& slot : state_->metrics) {
+    if (slot.name != name && name != "loss") continue;
+    throw ArgumentError("add_metric: the name '" + name + "' is taken; give each its own");
+  }
+  state_->metrics.push_back({std::move(name), std::move(metric), phases});
+}
+
+void Trainer::request_stop(std::string reason) { state_->stop.make(std::move(reason)); }
+
+bool Trainer::stop_requested() const noexcept { return state_->stop.made(); }
+
+Progress Trainer::progress() const { return state_->progress; }
+
+const Model& Trainer::model() const noexcept { return state_->model; }
+
+torch::optim::Optimizer& Trainer::optimizer() const noexcept {
+  return *state_->optimizers.front().optimizer;
+}
+
+Accelerator& Trainer::accelerator() const noexcept { return *state_->accelerator; }
+
+CallbackList& Trainer::callbacks() noexcept { return state_->callbacks; }
+
+const History& Trainer::history() const noexcept { return state_->history; }
+
+const RunConfig& Trainer::run_config() const {
+  if (state_->config) return *state_->config;
+  throw StateError("run_config: no run has been started yet; call train() or start() before");
+}
+
+void Trainer::print(std::string_view line) const { accelerator().print(line); }
+
+void Trainer::training_run_start() {
+  for (const auto& [name, model] : state_->modules) model.module().train();
+}
+
+StepOutput Trainer::train_step(const Batch& batch) {
+  auto output = calculate_train_batch_loss(batch);
+  optimize(output.loss, optimizer());
+  return output;
+}
+
+StepOutput Trainer::calculate_train_batch_loss(const Batch& batch) {
+  return state_->batch_loss(batch);
+}
+
+StepOutput Trainer::calculate_eval_batch_loss(const Batch& batch) {
+  return state_->batch_loss(batch);
+}
+
+void Trainer::backward_step(const Mean& loss, torch::optim::Optimizer& optimizer) {
+  const auto& run = *state_->run;
+  accelerator().backward(loss, optimizer, run.position, run.only_own_parameters);
+}
+
+torch::Tensor Trainer::clip_gradients(torch::optim::Optimizer& optimizer) {
+  const auto& config = run_config();
+  torch::Tensor norm;
+  if (config.clip_gradient_norm) {
+    norm = accelerator().clip_gradient_norm(optimizer, *config.clip_gradient_norm);
+  }
+  if (config.clip_gradient_value) {
+    accelerator().clip_gradient_value(optimizer, *config.clip_gradient_value);
+  }
+  return norm;
+}
+
+void Trainer::optimizer_step(torch::optim::Optimizer& optimizer) { accelerator().step(optimizer); }
+
+void Trainer::scheduler_step(torch::optim::Optimizer& optimizer) {
+  if (auto& scheduler = state_->slot_of(optimizer).scheduler) scheduler->step();
+}
+
+void Trainer::optimizer_zero_grad(torch::optim::Optimizer& optimizer) { optimizer.zero_grad(); }
+
+}  // namespace torch_accelerated

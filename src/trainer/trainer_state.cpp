@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/trainer_state.h"
+
+#include <exception>
+
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+
+namespace torch_accelerated {
+
+Run& TrainerState::running(const char* call) {
+  if (run) return *run;
+  throw StateError(concat(call, ": no run is going on; call start() or train() before"));
+}
+
+OptimizerSlot& TrainerState::slot_of(const torch::optim::Optimizer& optimizer) {
+  for (auto& slot : optimizers) {
+    if (slot.optimizer == &optimizer) return slot;
+  }
+  throw ArgumentError(
+      "optimize: the optimizer is not known to the Trainer; add it with add_optimizer() before the "
+      "run");
+}
+
+void TrainerState::require_idle(const char* call) const {
+  if (!run) return;
+  throw StateError(concat(call, ": a run is going on; call it before train() or start(), or after "
+                                "finish()"));
+}
+
+StepOutput TrainerState::batch_loss(const Batch& of) const {
+  const auto autocast = accelerator->autocast();
+  StepOutput output;
+  output.outputs = model(of);
+  output.loss = loss_function(output.outputs, of);
+  return output;
+}
+
+void TrainerState::prepare(Trainer& trainer) {
+  for (const auto& [name, model] : modules) accelerator->prepare(model.module());
+  if (std::exchange(initialised, true)) return;
+  notify(trainer, &Callback::on_init_end, InitEnd{});
+}
+
+void TrainerState::release_run() noexcept {
+  for (auto& slot : optimizers) {
+    accelerator->release(*slot.optimizer);
+    slot.scheduler.reset();
+    auto& groups = slot.optimizer->param_groups();
+    for (std::size_t i = 0; i < slot.rates_before_run.size() && i < groups.size(); ++i) {
+      groups[i].options().set_lr(slot.rates_before_run[i]);
+    }
+    slot.rates_before_run.clear();
+  }
+  run.reset();
+}
+
+void TrainerState::abandon_run() noexcept {
+  if (!run) return;
+  // Half a window's gradients would leak into the next run.
+  for (auto& slot : optimizers) slot.optimizer->zero_grad();
+  release_run();
+}
+
+std::string TrainerState::context(const std::string& what) const {
+  std::string text = phase;
+  if (run) {
+    text += concat(" failed at epoch ", progress.epoch, ", update ", progress.update);
+  } else {
+    text += " failed";
+  }
+  text += ": " + what;
+  // Shapes and dtypes explain most failures of a first step, and few of later ones.
+  if (batch != nullptr && (!run || progress.update == 0)) {
+    text += "; the batch has " + batch->describe();
+    const auto parameters = model.module().parameters();
+    if (!parameters.empty()) {
+      text += concat("; the model's first parameter is ", parameters.front().dtype(), " on ",
+                     parameters.front().device());
+    }
+  }
+  return text;
+}
+
+void TrainerState::rethrow_with_context() {
+  // Made before the run is abandoned, as it tells where the run was.
+  const auto wrapped = [this](const std::string& what) { return UserCodeError(context(what)); };
+  const auto abandon = [this] {
+    batch = nullptr;
+    if (depth == 1) abandon_run();
+  };
+  try {
+    throw;
+  } catch (const Error&) {
+    abandon();
+    throw;
+  } catch (const c10::Error& error) {
+    auto typed = wrapped(error.what_without_backtrace());
+    abandon();
+    std::throw_with_nested(typed);
+  } catch (const std::exception& error) {
+    auto typed = wrapped(error.what());
+    abandon();
+    std::throw_with_nested(typed);
+  } catch (...) {
+    auto typed = wrapped("an object that is no std::exception was thrown");
+    abandon();
+    std::throw_with_nested(typed);
+  }
+}
+
+}  // namespace torch_accelerated

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "torch_accelerated/trainer/trainer.h"
+#include "trainer/epoch_means.h"
+#include "trainer/stop_request.h"
+
+namespace torch_accelerated {
+
+/// One of the optimizers of a Trainer, with what drives its learning rates during a run.
+struct OptimizerSlot {
+  std::string name;
+  torch::optim::Optimizer* optimizer;
+  std::unique_ptr<Scheduler> scheduler = nullptr;
+  std::vector<double> rates_before_run = {};  // given back at the end: a schedule is the run's
+};
+
+struct MetricSlot {
+  std::string name;
+  Metric metric;
+  MetricPhases phases;
+};
+
+/// What exists from the start of a run to its end.
+struct Run {
+  TrainOptions options;
+  BatchSource* source = nullptr;  // none where the program owns the loop
+  std::unique_ptr<BatchSource> eval_source = nullptr;
+  WindowPosition position = {};       // of the micro-batch in progress
+  bool only_own_parameters = false;   // whether gradients must be kept to each optimizer's own
+  bool update_skipped = false;        // in the window in progress
+  bool in_epoch = false;
+  EpochMeans means = {};              // of the epoch in progress
+  std::int64_t rows = 0;              // of the epoch in progress
+  MetricValues train_metrics = {};    // of the last finished epoch
+  MetricValues metrics = {};          // the last finished row
+  std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point epoch_began = began;
+};
+
+struct TrainerState {
+  Model model;
+  LossFunction loss_function;
+  CallbackList callbacks;
+  std::unique_ptr<Accelerator> own_accelerator;
+  Accelerator* accelerator;
+  std::vector<std::pair<std::string, Model>> modules;  // the model first, then its companions
+  std::vector<OptimizerSlot> optimizers;               // the Trainer's own first
+  std::vector<MetricSlot> metrics;
+  History history;
+  std::optional<RunConfig> config;      // of the run in progress, or of the last
+  Progress progress;                    // likewise
+  std::optional<Run> run;
+  StopRequest stop;
+  bool initialised = false;
+  int depth = 0;                   // of calls into the Trainer, a callback's included
+  const char* phase = "train";     // what is called right now, for messages
+  const Batch* batch = nullptr;    // what it is called with, for messages
+
+  Run& running(const char* call);
+  OptimizerSlot& slot_of(const torch::optim::Optimizer& optimizer);
+  void require_idle(const char* call) const;
+
+  /// Forward and loss of one micro-batch.
+  StepOutput batch_loss(const Batch& of) const;
+
+  /// Fires `on_init_end` once, and puts all modules on the device.
+  void prepare(Trainer& trainer);
+
+  template <class Event>
+  void notify(Trainer& trainer, void (Callback::*method)(Trainer&, const Event&),
+              const Event& event) {
+    phase = Event::kName;
+    callbacks.notify(method, trainer, event);
+  }
+
+  /// Runs what a user called, with the promise about exceptions that Trainer's comment gives.
+  template <class Body>
+  auto guarded(const char* call, Body&& body) {
+    struct Depth {
+      explicit Depth(int& value) : value_(value) { ++value_; }
+      ~Depth() { --value_; }
+      int& value_;
+    } depth_guard(depth);
+    const char* outer_phase = std::exchange(phase, call);
+    try {
+      if constexpr (std::is_void_v<decltype(body())>) {
+        body();
+        phase = outer_phase;
+      } else {
+        auto result = body();
+        phase = outer_phase;
+        return result;
+      }
+    } catch (...) {
+      rethrow_with_context();
+    }
+  }
+
+  /// Ends the run without events, as an exception does.
+  void abandon_run() noexcept;
+
+  /// Gives back what the run has changed outside itself.
+  void release_run() noexcept;
+
+ private:
+  [[noreturn]] void rethrow_with_context();
+  std::string context(const std::string& what) const;
+};
+
+/// What `options` and the Trainer's objects have wrong, all at once.
+/// @param rows  of the training dataset, nothing for a source of batches.
+/// @throws ArgumentError
+void check_run(const char* call, const TrainOptions& options, std::optional<std::int64_t> rows,
+               const TrainerState& state);
+
+}  // namespace torch_accelerated
