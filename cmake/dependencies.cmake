@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the library is built with.
+
+find_package(LibTorch MODULE REQUIRED)
+set(THREADS_PREFER_PTHREAD_FLAG ON)
+find_package(Threads REQUIRED)
+find_package(ZLIB QUIET)
+if(NOT ZLIB_FOUND)
+  message(FATAL_ERROR "zlib was not found; install zlib1g-dev.")
+endif()
+
+# --- spdlog and fmt -------------------------------------------------------------------------------
+# They are used in few sources that never see torch, from their headers alone and under other
+# names: neither the fmt that LibTorch brings nor a user's own fmt or spdlog of any version ever
+# meets them, no program has to link them and no public header includes them.
+if(NOT TARGET spdlog::spdlog)
+  find_path(TORCH_ACCELERATED_SPDLOG_INCLUDE spdlog/spdlog.h)
+  find_path(TORCH_ACCELERATED_FMT_INCLUDE fmt/format.h)
+  mark_as_advanced(TORCH_ACCELERATED_SPDLOG_INCLUDE TORCH_ACCELERATED_FMT_INCLUDE)
+  if(NOT TORCH_ACCELERATED_SPDLOG_INCLUDE)
+    message(FATAL_ERROR "spdlog was not found; install libspdlog-dev and libfmt-dev.")
+  endif()
+endif()
+
+# torch_accelerated_use_private_spdlog(<target> <source>...): lets these sources of a target that
+# never sees torch include spdlog and fmt.
+function(torch_accelerated_use_private_spdlog target)
+  set(definitions FMT_HEADER_ONLY fmt=torch_accelerated_fmt spdlog=torch_accelerated_spdlog)
+  if(TARGET spdlog::spdlog)  # the including project's own
+    set(includes $<TARGET_PROPERTY:spdlog::spdlog,INTERFACE_INCLUDE_DIRECTORIES>)
+    set(own $<TARGET_PROPERTY:spdlog::spdlog,INTERFACE_COMPILE_DEFINITIONS>)
+    list(APPEND definitions $<FILTER:${own},EXCLUDE,^\(SPDLOG_COMPILED_LIB|SPDLOG_SHARED_LIB|FMT_.*\)$>)
+  else()
+    set(includes ${TORCH_ACCELERATED_SPDLOG_INCLUDE})
+    if(TORCH_ACCELERATED_FMT_INCLUDE)
+      list(APPEND includes ${TORCH_ACCELERATED_FMT_INCLUDE})
+    endif()
+  endif()
+  target_include_directories(${target} SYSTEM PRIVATE ${includes})
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_DEFINITIONS "${definitions}")
+endfunction()
+
+# --- MPI and NCCL ---------------------------------------------------------------------------------
+# Found and told, not linked: nothing in the library uses them yet.
+set(TORCH_ACCELERATED_HAS_CUDA ${LibTorch_CUDA})
+
+set(TORCH_ACCELERATED_HAS_MPI FALSE)
+if(NOT TORCH_ACCELERATED_MPI STREQUAL "OFF")
+  include(CheckLanguage)
+  check_language(C)  # MPI's C interface is what FindMPI asks a C compiler for
+  if(CMAKE_C_COMPILER)
+    enable_language(C)
+    find_package(MPI QUIET COMPONENTS C)
+    set(TORCH_ACCELERATED_HAS_MPI ${MPI_C_FOUND})
+  endif()
+  if(TORCH_ACCELERATED_MPI STREQUAL "ON" AND NOT TORCH_ACCELERATED_HAS_MPI)
+    message(FATAL_ERROR "TORCH_ACCELERATED_MPI is ON, but no MPI was found; install libopenmpi-dev, "
+                        "or set MPI_HOME to where one is.")
+  endif()
+endif()
+
+set(TORCH_ACCELERATED_HAS_NCCL FALSE)
+if(NOT TORCH_ACCELERATED_NCCL STREQUAL "OFF")
+  # LibTorch's own first: two NCCLs in a program don't work.
+  find_path(TORCH_ACCELERATED_NCCL_INCLUDE nccl.h HINTS "${LibTorch_NVIDIA_DIR}/nccl/include")
+  find_library(TORCH_ACCELERATED_NCCL_LIBRARY NAMES libnccl.so.2 nccl HINTS "${LibTorch_NVIDIA_DIR}/nccl/lib")
+  mark_as_advanced(TORCH_ACCELERATED_NCCL_INCLUDE TORCH_ACCELERATED_NCCL_LIBRARY)
+  if(TORCH_ACCELERATED_NCCL_INCLUDE AND TORCH_ACCELERATED_NCCL_LIBRARY)
+    set(TORCH_ACCELERATED_HAS_NCCL TRUE)
+  elseif(TORCH_ACCELERATED_NCCL STREQUAL "ON")
+    message(FATAL_ERROR "TORCH_ACCELERATED_NCCL is ON, but nccl.h and libnccl.so.2 were not found; "
+                        "run \"python3 -m pip install nvidia-nccl-cu13\" where torch is, or install libnccl-dev.")
+  endif()
+endif()
+
+# --- The table ------------------------------------------------------------------------------------
+
+# torch_accelerated_print_dependencies(): what was found, at the end of a configuration.
+function(torch_accelerated_print_dependencies)
+  set(CUDA "no: ${LibTorch_CUDA_REASON}")
+  if(LibTorch_CUDA)
+    set(CUDA "${LibTorch_CUDA_VERSION}")
+  endif()
+  set(MPI "found, ${MPI_C_LIBRARIES}, not used yet")
+  set(NCCL "found, ${TORCH_ACCELERATED_NCCL_LIBRARY}, not used yet")
+  foreach(feature MPI NCCL)
+    if(NOT TORCH_ACCELERATED_HAS_${feature})
+      set(${feature} "no: not found")
+    endif()
+    if(TORCH_ACCELERATED_${feature} STREQUAL "OFF")
+      set(${feature} "no: switched off by TORCH_ACCELERATED_${feature}")
+    endif()
+  endforeach()
+  message(STATUS "torch-accelerated ${PROJECT_VERSION}")
+  message(STATUS "  LibTorch  ${LibTorch_VERSION}, ${LibTorch_DIR_FOUND}")
+  message(STATUS "  CUDA      ${CUDA}")
+  message(STATUS "  MPI       ${MPI}")
+  message(STATUS "  NCCL      ${NCCL}")
+endfunction()

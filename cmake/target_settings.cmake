@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# How this project's own targets are compiled; nothing of it reaches a user's targets.
+
+# torch_accelerated_settings(<target>): C++20, warnings and sanitizers.
+function(torch_accelerated_settings target)
+  target_compile_features(${target} PRIVATE cxx_std_20)
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+  target_compile_options(
+    ${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+                      $<$<BOOL:${TORCH_ACCELERATED_WERROR}>:-Werror>)
+  # One model of code for the library, tests and examples, so that they can share a precompiled header.
+  target_compile_options(${target} PRIVATE -fPIC)
+  if(TORCH_ACCELERATED_SANITIZE)
+    list(JOIN TORCH_ACCELERATED_SANITIZE "," sanitizers)
+    target_compile_options(${target} PRIVATE -fsanitize=${sanitizers} -fno-sanitize-recover=all
+                                             -fno-omit-frame-pointer -g1)
+    target_link_options(${target} PUBLIC $<BUILD_INTERFACE:-fsanitize=${sanitizers}>)
+  endif()
+endfunction()
+
+# torch_accelerated_use_pch(<target>): the library's precompiled <torch/torch.h>, where it has one.
+function(torch_accelerated_use_pch target)
+  if(TORCH_ACCELERATED_PCH)
+    target_precompile_headers(${target} REUSE_FROM torch_accelerated)
+  endif()
+endfunction()
