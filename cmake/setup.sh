@@ -87,17 +87,18 @@ missing_packages() {
 
 # install_packages PACKAGE...: as root or with a sudo that asks nothing; else says what to run.
 install_packages() {
-  local apt=(apt-get -q -y -o DPkg::Lock::Timeout=300) as_root=(env DEBIAN_FRONTEND=noninteractive)
+  local apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300) as_root=(env DEBIAN_FRONTEND=noninteractive)
   command -v apt-get >/dev/null ||
     die "these Debian packages, or what they are called here, have to be installed: $*"
   if ((EUID != 0)); then
-    sudo -n true 2>/dev/null ||
-      die "run this line, then start again:"$'\n'"  sudo apt-get update && sudo apt-get install -y --no-install-recommends $*"
+    sudo -n true 2>/dev/null || die "run this line, then start again:"$'\n' \
+      "sudo apt-get update && sudo apt-get install -y --no-install-recommends $*"
     as_root=(sudo -n "${as_root[@]}")
   fi
   say "Packages: installing $*"
-  # A package list that is missing or old makes the first try fail.
-  "${as_root[@]}" "${apt[@]}" install --no-install-recommends "$@" >/dev/null 2>&1 || {
+  # Package lists that are missing or old are brought up to date first.
+  "${apt[@]}" --simulate install "$@" >/dev/null 2>&1 || "${as_root[@]}" "${apt[@]}" update >&2 || true
+  "${as_root[@]}" "${apt[@]}" install --no-install-recommends "$@" >&2 || {
     "${as_root[@]}" "${apt[@]}" update >&2
     "${as_root[@]}" "${apt[@]}" install --no-install-recommends "$@" >&2
   } || die "apt could not install $*; run this once where a network is"
@@ -124,7 +125,7 @@ set_up() {
 }
 
 # Compilations at once: a core and 2 GB of memory each, which a file that sees torch takes.
-jobs() {
+job_count() {
   local cores gigabytes
   cores=$(nproc)
   gigabytes=$(awk '/^MemAvailable/ { print int($2 / 2e6) }' /proc/meminfo)
@@ -134,29 +135,26 @@ jobs() {
 # configure FOLDER CMAKE-ARGUMENT...: the generator, the build type and the arguments before `--`
 # hold for a new folder only; what a user has chosen in one that is there stays.
 configure() {
-  local folder=$1 fresh=(-G Ninja -DCMAKE_BUILD_TYPE=Release) log=$1/configure.log
+  local folder=$1 fresh=(-G Ninja -DCMAKE_BUILD_TYPE=Release)
   shift
   while [[ $# -gt 0 && $1 != -- ]]; do
     fresh+=("$1")
     shift
   done
   can_write "$folder" || die "cannot write the build folder $folder"
-  if [[ -f $folder/CMakeCache.txt ]]; then
-    fresh=()
-    if ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$folder/CMakeCache.txt"; then
-      die "$folder was made for another source folder; remove it and start again"
-    fi
-  fi
-  flock "$folder/lock" cmake -S "$root" -B "$folder" "${fresh[@]}" -DTORCH_ACCELERATED_LIBTORCH="$libtorch" "${@:2}" \
-    >"$log" || die "the build could not be configured; what CMake said is in $log"
-  grep -E '^-- (torch-accelerated|  )' "$log" >&2 || true
+  if [[ -f $folder/CMakeCache.txt ]]; then fresh=(); fi
+  flock "$folder/lock" cmake -S "$root" -B "$folder" "${fresh[@]}" \
+    -DTORCH_ACCELERATED_LIBTORCH="$libtorch" "${@:2}" >"$folder/configure.log" ||
+    die "$folder could not be configured; the reason stands above"
+  grep -E '^-- (torch-accelerated|  )' "$folder/configure.log" >&2 || true
 }
 
 # build_targets FOLDER TARGET...: one run at a time in a folder, as with `configure`.
 build_targets() {
   local folder=$1
   shift
-  NINJA_STATUS='[%f/%t %es] ' flock "$folder/lock" cmake --build "$folder" --parallel "$(jobs)" --target "$@" >&2
+  NINJA_STATUS='[%f/%t %es] ' flock "$folder/lock" \
+    cmake --build "$folder" --parallel "$(job_count)" --target "$@" >&2
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
