@@ -21,7 +21,7 @@ c10::Device parsed(const std::string& name) {
 }  // namespace
 
 c10::Device resolve_device(const std::string& name) {
-  const auto gpus = torch::cuda::is_available() ? torch::cuda::device_count() : 0;
+  const int gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
   if (name.empty()) return gpus > 0 ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
   const auto device = parsed(name);
   if (device.is_cpu()) return c10::Device(c10::kCPU);
@@ -29,10 +29,10 @@ c10::Device resolve_device(const std::string& name) {
     throw ArgumentError(
         concat("Accelerator: device '", name, "' is not supported; use cpu or cuda"));
   }
-  const auto index = device.has_index() ? device.index() : 0;
-  if (static_cast<std::size_t>(index) >= gpus) {
+  const c10::DeviceIndex index = device.has_index() ? device.index() : c10::DeviceIndex{0};
+  if (index >= gpus) {
     throw ArgumentError(concat("Accelerator: device '", name, "' is not there, this program sees ",
-                               gpus, " CUDA devices; use cpu, or a CUDA build of LibTorch and a GPU"));
+                               gpus, " CUDA devices; use cpu, or a CUDA build of LibTorch with a GPU"));
   }
   return {c10::kCUDA, index};
 }

@@ -18,9 +18,9 @@ namespace {
 std::vector<at::Generator> default_generators() {
   std::vector<at::Generator> generators{at::globalContext().defaultGenerator(c10::kCPU)};
   if (!torch::cuda::is_available()) return generators;
-  for (std::size_t i = 0; i < torch::cuda::device_count(); ++i) {
-    const c10::Device device(c10::kCUDA, static_cast<c10::DeviceIndex>(i));
-    generators.push_back(at::globalContext().defaultGenerator(device));
+  const auto gpus = static_cast<c10::DeviceIndex>(torch::cuda::device_count());
+  for (c10::DeviceIndex i = 0; i < gpus; ++i) {
+    generators.push_back(at::globalContext().defaultGenerator({c10::kCUDA, i}));
   }
   return generators;
 }

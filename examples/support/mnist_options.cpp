@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/mnist_options.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdlib>
+
+namespace examples {
+
+MnistOptions parse_mnist_options(int argc, char** argv) {
+  MnistOptions options;
+  CLI::App app("Trains a small network on images of digits and tests it.");
+  app.add_option("--data", options.data,
+                 "folder with the MNIST files, plain or .gz; digits are rendered without it");
+  app.add_option("--epochs", options.epochs, "how often all images are trained on")
+      ->capture_default_str();
+  auto* per_device = app.add_option("--per-device-batch-size", options.per_device_batch_size,
+                                    "images of a micro-batch (32)");
+  app.add_option("--global-batch-size", options.global_batch_size,
+                 "images of an update, over all devices")
+      ->excludes(per_device);
+  app.add_option("--seed", options.seed, "of weights, order and split")->capture_default_str();
+  app.add_option("--output", options.output, "folder for history.jsonl");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    std::exit(app.exit(error));
+  }
+  if (!options.per_device_batch_size && !options.global_batch_size) {
+    options.per_device_batch_size = 32;
+  }
+  return options;
+}
+
+}  // namespace examples
