@@ -1,1 +1,130 @@
 # SPDX-License-Identifier: Apache-2.0
+# What continuous integration checks besides the tests, each a target:
+#   format_check, format             clang-format 19; `format` rewrites
+#   tidy                             clang-tidy 19 on TORCH_ACCELERATED_TIDY_FILES, else on what has changed
+#   layers_check                     which file may include which
+#   all_verify_interface_header_sets each public header compiles alone (CMake's own, since 3.24)
+#   sanitize_check                   what never sees torch and its tests, with ASan and UBSan
+#   docs_check                       the code and the links of README.md and docs/
+#   consumer_check                   projects that use the library as a stranger would (tests/consumer)
+
+find_package(Python3 QUIET COMPONENTS Interpreter)
+find_package(Git QUIET)
+set(TORCH_ACCELERATED_TIDY_FILES "" CACHE STRING "Sources for the target tidy, relative to the repository")
+
+# torch_accelerated_no_check(<target> <reason>): a check that can't run here fails and says why.
+function(torch_accelerated_no_check target reason)
+  add_custom_target(${target} COMMAND ${CMAKE_COMMAND} -E echo "${target}: ${reason}" COMMAND ${CMAKE_COMMAND} -E false)
+endfunction()
+
+# torch_accelerated_find_clang_tool(<variable> <name>): version 19 of it; others format otherwise.
+function(torch_accelerated_find_clang_tool variable name)
+  set(cache "$ENV{XDG_CACHE_HOME}")
+  if(NOT cache)
+    set(cache "$ENV{HOME}/.cache")
+  endif()
+  find_program(
+    ${variable}
+    NAMES ${name}-19 ${name}
+    HINTS "${cache}/torch-accelerated/clang-tools-19/bin"
+    VALIDATOR torch_accelerated_is_clang_19)
+  mark_as_advanced(${variable})
+endfunction()
+function(torch_accelerated_is_clang_19 result program)
+  execute_process(COMMAND "${program}" --version OUTPUT_VARIABLE text ERROR_QUIET)
+  if(NOT text MATCHES "version 19[.]")
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
+
+# --- Format and tidy ------------------------------------------------------------------------------
+
+if(CMAKE_VERSION VERSION_GREATER_EQUAL 3.25)
+  torch_accelerated_find_clang_tool(TORCH_ACCELERATED_CLANG_FORMAT clang-format)
+  torch_accelerated_find_clang_tool(TORCH_ACCELERATED_CLANG_TIDY clang-tidy)
+endif()
+foreach(check format_check format tidy)
+  set(tool FORMAT)
+  set(name clang-format)
+  if(check STREQUAL "tidy")
+    set(tool TIDY)
+    set(name clang-tidy)
+  endif()
+  if(NOT TORCH_ACCELERATED_CLANG_${tool} OR NOT Git_FOUND)
+    torch_accelerated_no_check(
+      ${check} "${name} 19 and git are needed; python3 -m pip install ${name}==19.*, then configure again")
+    continue()
+  endif()
+  add_custom_target(
+    ${check}
+    COMMAND
+      ${CMAKE_COMMAND} -D check=${check} -D tool=${TORCH_ACCELERATED_CLANG_${tool}} -D git=${GIT_EXECUTABLE} -D
+      build=${PROJECT_BINARY_DIR} -D "files=${TORCH_ACCELERATED_TIDY_FILES}" -P
+      ${PROJECT_SOURCE_DIR}/cmake/clang_tools.cmake
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    USES_TERMINAL VERBATIM)
+endforeach()
+
+# --- Layers and documentation ---------------------------------------------------------------------
+
+if(NOT Python3_FOUND)
+  torch_accelerated_no_check(layers_check "a python3 is needed")
+  torch_accelerated_no_check(docs_check "a python3 is needed")
+else()
+  set(layers ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/cmake/check_layers.py)
+  add_custom_target(
+    layers_check
+    COMMAND ${layers} --self-test
+    COMMAND ${layers} ${PROJECT_SOURCE_DIR}
+    USES_TERMINAL VERBATIM)
+
+  # One source a page, compiled as users' code is, with the precompiled header.
+  set(docs ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/cmake/docs_check.py)
+  file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/docs/*.md)
+  set(page_sources)
+  foreach(page IN LISTS pages)
+    get_filename_component(name ${page} NAME_WE)
+    set(source ${PROJECT_BINARY_DIR}/docs_check/${name}.cpp)
+    add_custom_command(
+      OUTPUT ${source}
+      COMMAND ${docs} extract ${page} ${source}
+      DEPENDS ${page} ${PROJECT_SOURCE_DIR}/cmake/docs_check.py
+      VERBATIM)
+    list(APPEND page_sources ${source})
+  endforeach()
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/docs_check)
+  add_custom_target(
+    docs_check
+    COMMAND ${docs} --self-test
+    COMMAND ${docs} links ${PROJECT_SOURCE_DIR} ${pages}
+    USES_TERMINAL VERBATIM)
+  if(page_sources)
+    add_library(docs_check_pages OBJECT EXCLUDE_FROM_ALL ${page_sources})
+    torch_accelerated_settings(docs_check_pages)
+    torch_accelerated_use_pch(docs_check_pages)
+    # A fragment says less than a program: names may stay unused, and each page says some twice.
+    target_compile_options(docs_check_pages PRIVATE -Wno-unused -Wno-shadow)
+    target_link_libraries(docs_check_pages PRIVATE torch_accelerated)
+    add_dependencies(docs_check docs_check_pages)
+  endif()
+endif()
+
+# --- Sanitizers and consumers ---------------------------------------------------------------------
+
+set(sanitize_dir ${PROJECT_BINARY_DIR}/sanitize)
+add_custom_target(
+  sanitize_check
+  COMMAND
+    ${CMAKE_COMMAND} -S ${PROJECT_SOURCE_DIR} -B ${sanitize_dir} -G ${CMAKE_GENERATOR}
+    -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_BUILD_TYPE=Debug
+    -DTORCH_ACCELERATED_SANITIZE=address$<SEMICOLON>undefined -DTORCH_ACCELERATED_PCH=OFF
+    -DTORCH_ACCELERATED_BUILD_EXAMPLES=OFF -DTORCH_ACCELERATED_LIBTORCH=${LibTorch_DIR_FOUND}
+  COMMAND ${CMAKE_COMMAND} --build ${sanitize_dir} --target tests_base
+  COMMAND ${sanitize_dir}/tests/tests_base
+  USES_TERMINAL VERBATIM)
+
+add_custom_target(
+  consumer_check
+  COMMAND ${CMAKE_CTEST_COMMAND} --test-dir ${PROJECT_BINARY_DIR} --no-tests=error --output-on-failure -L "^consumer$"
+  DEPENDS torch_accelerated
+  USES_TERMINAL VERBATIM)

@@ -8,17 +8,9 @@
 namespace torch_accelerated {
 
 Trainer::Trainer(Model model, LossFunction loss_function, torch::optim::Optimizer& optimizer,
-                 CallbackList callbacks, Accelerator* accelerator) {
-  auto own = accelerator == nullptr ? std::make_unique<Accelerator>() : nullptr;
-  auto* used = own ? own.get() : accelerator;
-  state_ = std::make_unique<TrainerState>(TrainerState{.model = model,
-                                         .loss_function = std::move(loss_function),
-                                         .callbacks = std::move(callbacks),
-                                         .own_accelerator = std::move(own),
-                                         .accelerator = used});
-  state_->modules.emplace_back("", std::move(model));
-  state_->optimizers.push_back({"optimizer", &optimizer});
-}
+                 CallbackList callbacks, Accelerator* accelerator)
+    : state_(std::make_unique<TrainerState>(std::move(model), std::move(loss_function), optimizer,
+                                            std::move(callbacks), accelerator)) {}
 
 Trainer::~Trainer() {
   // A run that was started and not finished must not leave its windows with the accelerator.

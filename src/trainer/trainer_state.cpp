@@ -8,6 +8,18 @@
 
 namespace torch_accelerated {
 
+TrainerState::TrainerState(Model model_, LossFunction loss_function_,
+                           torch::optim::Optimizer& optimizer, CallbackList callbacks_,
+                           Accelerator* given)
+    : model(std::move(model_)),
+      loss_function(std::move(loss_function_)),
+      callbacks(std::move(callbacks_)),
+      own_accelerator(given == nullptr ? std::make_unique<Accelerator>() : nullptr),
+      accelerator(given == nullptr ? own_accelerator.get() : given) {
+  modules.emplace_back("", model);
+  optimizers.push_back({"optimizer", &optimizer});
+}
+
 Run& TrainerState::running(const char* call) {
   if (run) return *run;
   throw StateError(concat(call, ": no run is going on; call start() or train() before"));
@@ -37,7 +49,7 @@ StepOutput TrainerState::batch_loss(const Batch& of) const {
 }
 
 void TrainerState::prepare(Trainer& trainer) {
-  for (const auto& [name, model] : modules) accelerator->prepare(model.module());
+  for (const auto& [name, module] : modules) accelerator->prepare(module.module());
   if (std::exchange(initialised, true)) return;
   notify(trainer, &Callback::on_init_end, InitEnd{});
 }

@@ -48,10 +48,13 @@ struct Run {
 };
 
 struct TrainerState {
+  TrainerState(Model model_, LossFunction loss_function_, torch::optim::Optimizer& optimizer,
+               CallbackList callbacks_, Accelerator* given);
+
   Model model;
   LossFunction loss_function;
   CallbackList callbacks;
-  std::unique_ptr<Accelerator> own_accelerator;
+  std::unique_ptr<Accelerator> own_accelerator;  // where none was given
   Accelerator* accelerator;
   std::vector<std::pair<std::string, Model>> modules;  // the model first, then its companions
   std::vector<OptimizerSlot> optimizers;               // the Trainer's own first

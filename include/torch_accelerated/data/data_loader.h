@@ -20,8 +20,8 @@ struct DataLoaderOptions {
   int num_workers = 0;                ///< threads that read ahead; 0 reads in the caller's
   std::int64_t prefetch_batches = 2;  ///< read ahead at most, for each worker
   std::uint64_t seed = 0;             ///< of the order and of the samples' random streams
-  std::optional<std::int64_t> limit_batches;  ///< of an epoch, at most
-  c10::Device device = c10::kCPU;     ///< where batches are wanted; pinned and copied on the way
+  std::optional<std::int64_t> limit_batches = {};  ///< of an epoch, at most
+  c10::Device device = c10::kCPU;  ///< where batches are wanted; pinned and copied on the way
 };
 
 /// Reads a dataset batch by batch, ahead of the caller where there are workers.

@@ -23,32 +23,51 @@ concept RowReader =
       { reader.get_batch(indices, context) } -> std::same_as<Batch>;
     };
 
-/// What a Dataset handle holds. `worker_copy` gives a reader for one more thread: itself where
-/// reading may go on from several threads at once, else a copy.
+/// What a Dataset handle holds. `worker_copy` gives a reader for one more thread.
 class DatasetReader {
  public:
   virtual ~DatasetReader() = default;
   virtual std::int64_t size() const = 0;
   virtual Batch get_batch(std::span<const std::int64_t> indices,
                           const SampleContext& context) const = 0;
+
+  /// Nothing where the reader itself may be called from several threads at once.
   virtual std::shared_ptr<const DatasetReader> worker_copy() const { return nullptr; }
+};
+
+/// While it lives, this thread records no gradients, and an operation of LibTorch's stays in it: a
+/// sample's bits then depend neither on the number of cores nor on the thread that reads it.
+class ReadScope {
+ public:
+  ReadScope();
+  ~ReadScope();
+  ReadScope(const ReadScope&) = delete;
+  ReadScope& operator=(const ReadScope&) = delete;
+
+ private:
+  int intra_op_threads_;
+  bool records_gradients_;
 };
 
 }  // namespace detail
 
-/// A handle to samples that can be read by index, a whole batch at a time. Copies share the samples.
+/// A handle to samples that can be read by index, a whole batch at a time. Copies share the
+/// samples.
 ///
 /// Made of a Batch's rows, or of any T with `size() const` and
 /// `get_batch(std::span<const int64_t>, const SampleContext&) const -> Batch`, which may be called
-/// from several threads at once. A torch::data dataset fits through <torch_accelerated/data/
-/// torch_dataset.h>, a dataset of single samples through <torch_accelerated/data/per_sample.h>.
+/// from several threads at once and gives as many rows as it is asked for indices. Samples are read
+/// without recording gradients and on one thread a call. A torch::data dataset fits through
+/// <torch_accelerated/data/ torch_dataset.h>, a dataset of single samples through
+/// <torch_accelerated/data/per_sample.h>.
 class Dataset {
  public:
   /// No dataset; `if (dataset)` is false.
   Dataset() = default;
 
   /// The rows of `rows`, whose tensors agree in their first dimension.
-  /// @throws ArgumentError  a tensor without rows, or with another number of them (by name).
+  /// @throws ArgumentError  no tensor at all, one without a first dimension, or one with another
+  ///                        number of rows (by name).
   Dataset(Batch rows);  // NOLINT(google-explicit-constructor)
 
   template <class T>
@@ -61,10 +80,12 @@ class Dataset {
 
   explicit operator bool() const noexcept { return reader_ != nullptr; }
 
+  /// @throws StateError  this handle holds no dataset.
   std::int64_t size() const;
 
-  /// The samples at `indices`, each in [0, size()), in that order.
+  /// The samples at `indices`, each in [0, size()), in that order, in memory of their own.
   /// @throws ArgumentError  an index out of range; what the samples' own code throws passes.
+  /// @throws DataError      the samples' own code gave another number of rows.
   Batch get_batch(std::span<const std::int64_t> indices, const SampleContext& context = {}) const;
 
   /// A handle that one more thread may read while others read theirs.
@@ -78,6 +99,7 @@ class Dataset {
     std::int64_t size() const override { return reader_.size(); }
     Batch get_batch(std::span<const std::int64_t> indices,
                     const SampleContext& context) const override {
+      const detail::ReadScope scope;
       return reader_.get_batch(indices, context);
     }
 

@@ -14,7 +14,7 @@ struct CosineOptions {
   double warmup_start_rate = 0;
   double min_rate = 0;                ///< reached at the end of the cosine and kept
   std::int64_t cooldown_updates = 0;  ///< at `min_rate`, at the end of the run
-  std::optional<std::int64_t> total_updates;  ///< nothing: the run's
+  std::optional<std::int64_t> total_updates = {};  ///< nothing: the run's
 };
 
 /// The learning rate of update `update` (from 0) of `options.total_updates`:

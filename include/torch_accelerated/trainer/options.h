@@ -13,7 +13,7 @@ namespace torch_accelerated {
 /// How a Trainer's own loaders read a dataset. None of it changes a run's numbers but `shuffle`
 /// and `drop_last`.
 struct LoaderOptions {
-  std::optional<bool> shuffle;  ///< nothing: training data are shuffled, evaluation data are not
+  std::optional<bool> shuffle = {};  ///< nothing: training data are shuffled, evaluation data are not
   bool drop_last = false;       ///< leaves out the short batch at the end of an epoch
   int num_workers = 0;          ///< threads that read ahead; 0 reads in the training thread
   std::int64_t prefetch_batches = 2;  ///< read ahead at most, for each worker
@@ -21,7 +21,7 @@ struct LoaderOptions {
 
 /// What `Trainer::train` is asked to do.
 struct TrainOptions {
-  std::int64_t num_epochs;  ///< required by `train`; `start` does without
+  std::int64_t num_epochs = 0;  ///< required by `train`; `start` does without
   Dataset eval_dataset = {};  ///< evaluated after each epoch, where given
   std::optional<std::int64_t> per_device_batch_size = {};  ///< rows of a micro-batch; 8 if neither
   std::optional<std::int64_t> global_batch_size = {};      ///< rows of an update, over all ranks

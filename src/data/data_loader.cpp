@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "torch_accelerated/data/data_loader.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "base/text.h"
+#include "data/batch_plan.h"
+#include "data/current_exception.h"
+#include "data/device_copy.h"
+#include "data/read_ahead.h"
+#include "torch_accelerated/base/check.h"
+#include "torch_accelerated/base/error.h"
+
+namespace torch_accelerated {
+namespace {
+
+/// Reads the batches of a plan; each thread has one of its own.
+class BatchReader {
+ public:
+  BatchReader(Dataset dataset, const BatchPlan& plan, const DataLoaderOptions& options)
+      : dataset_(std::move(dataset)), plan_(&plan), seed_(options.seed), device_(options.device) {}
+
+  Batch operator()(std::int64_t epoch, std::int64_t batch) {
+    plan_->indices_of(epoch, batch, indices_);
+    try {
+      Batch read = dataset_.get_batch(indices_, SampleContext{seed_, epoch});
+      return device_.is_cpu() ? std::move(read) : DeviceCopy::prepare(std::move(read), device_);
+    } catch (...) {
+      std::throw_with_nested(DataError(
+          concat("DataLoader: reading batch ", batch, " of epoch ", epoch, " (", indices_.size(),
+                 " samples, the first ", indices_.front(), ", the last ", indices_.back(),
+                 "): ", current_exception_text(), "; next() tries again, set_position(", epoch,
+                 ", ", batch + 1, ") leaves the batch out")));
+    }
+  }
+
+ private:
+  Dataset dataset_;
+  const BatchPlan* plan_;
+  std::uint64_t seed_;
+  c10::Device device_;
+  std::vector<std::int64_t> indices_;
+};
+
+// `cuda` alone means the current one.
+c10::Device resolved(c10::Device device) {
+  if (device.is_cpu()) return device;
+  const bool known = c10::impl::hasDeviceGuardImpl(device.type());
+  const int count = known ? c10::impl::VirtualGuardImpl(device.type()).deviceCount() : 0;
+  if (device.index() >= count || count == 0) {
+    throw ArgumentError(concat("DataLoader: there is no device ", device, ": this LibTorch sees ",
+                               count, " of that type; use cpu, or a build and a driver for it"));
+  }
+  if (device.has_index()) return device;
+  return c10::impl::VirtualGuardImpl(device.type()).getDevice();
+}
+
+}  // namespace
+
+class DataLoader::Impl {
+ public:
+  Impl(Dataset dataset, DataLoaderOptions options)
+      : dataset_(std::move(dataset)),
+        options_(std::move(options)),
+        plan_(dataset_.size(), options_),
+        reader_(dataset_, plan_, with_device(options_)) {
+    if (!options_.device.is_cpu()) copy_.emplace(options_.device);
+  }
+
+  std::optional<Batch> next() {
+    if (position_ == plan_.batches()) return std::nullopt;
+    std::optional<Batch> batch = copy_ ? next_on_device() : read();
+    ++position_;
+    return batch;
+  }
+
+  void go_to(std::int64_t epoch, std::int64_t batches) {
+    epoch_ = epoch;
+    position_ = reading_ = batches;
+    workers_know_ = false;
+    error_ = nullptr;
+    if (copy_) copy_->cancel();
+  }
+
+  const DataLoaderOptions& options() const noexcept { return options_; }
+  const BatchPlan& plan() const noexcept { return plan_; }
+  std::int64_t epoch() const noexcept { return epoch_; }
+  std::int64_t position() const noexcept { return position_; }
+
+ private:
+  static const DataLoaderOptions& with_device(DataLoaderOptions& options) {
+    options.device = resolved(options.device);
+    return options;
+  }
+
+  // The batch at `reading_`, in this thread or from the workers. When it can't be read, it is tried
+  // again the next time, for any number of workers alike.
+  Batch read() {
+    if (options_.num_workers > 0) tell_workers();
+    Batch batch;
+    try {
+      batch = options_.num_workers > 0 ? workers_->next() : reader_(epoch_, reading_);
+    } catch (...) {
+      workers_know_ = false;
+      throw;
+    }
+    ++reading_;
+    return batch;
+  }
+
+  // The workers start at the first batch that is wanted, so that a position can be set before.
+  void tell_workers() {
+    if (!workers_) make_workers();
+    if (!workers_know_) workers_->start(epoch_, reading_, plan_.batches());
+    workers_know_ = true;
+  }
+
+  void make_workers() {
+    const std::int64_t most = plan_.batches();
+    const std::int64_t count = std::min<std::int64_t>(options_.num_workers, most);
+    const std::int64_t each = std::min(options_.prefetch_batches, most);
+    std::vector<ReadAhead::Read> readers;
+    for (std::int64_t i = 0; i < count; ++i) {
+      readers.emplace_back(BatchReader(dataset_.worker_copy(), plan_, options_));
+    }
+    workers_.emplace(std::move(readers), each > most / count ? most : count * each);
+  }
+
+  // Hands out the batch whose copy is under way, and begins the next one's.
+  Batch next_on_device() {
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    if (!copy_->under_way()) copy_->begin(read());
+    Batch batch = copy_->finish();
+    const bool at_hand = options_.num_workers == 0 || workers_->ready();
+    if (reading_ < plan_.batches() && at_hand) {
+      try {
+        copy_->begin(read());
+      } catch (...) {
+        error_ = std::current_exception();  // told when it is that batch's turn
+      }
+    }
+    return batch;
+  }
+
+  Dataset dataset_;
+  DataLoaderOptions options_;
+  BatchPlan plan_;
+  BatchReader reader_;
+  std::int64_t epoch_ = 0;
+  std::int64_t position_ = 0;  // batches that the caller has got
+  std::int64_t reading_ = 0;   // the next batch to read: position_, or one more on a device
+  bool workers_know_ = false;  // whether the workers read for the present epoch and position
+  std::optional<DeviceCopy> copy_;
+  std::exception_ptr error_;          // from reading the batch at `reading_` ahead of its turn
+  std::optional<ReadAhead> workers_;  // last, so that its threads end first
+};
+
+DataLoader::DataLoader(Dataset dataset, DataLoaderOptions options)
+    : impl_(std::make_unique<Impl>(std::move(dataset), std::move(options))) {}
+
+DataLoader::~DataLoader() = default;
+
+std::optional<Batch> DataLoader::next() { return impl_->next(); }
+
+std::optional<std::int64_t> DataLoader::size() const { return impl_->plan().batches(); }
+
+void DataLoader::start_epoch(std::int64_t epoch) { set_position(epoch, 0); }
+
+std::optional<std::int64_t> DataLoader::rows_of(std::int64_t first, std::int64_t count) const {
+  return impl_->plan().rows_of(first, count);
+}
+
+std::int64_t DataLoader::epoch() const noexcept { return impl_->epoch(); }
+
+std::int64_t DataLoader::position() const noexcept { return impl_->position(); }
+
+void DataLoader::set_position(std::int64_t epoch, std::int64_t batches) {
+  OptionCheck check("DataLoader::set_position");
+  check.require(epoch >= 0, concat("epoch must be >= 0, got ", epoch));
+  check.require(batches >= 0 && batches <= impl_->plan().batches(),
+                concat("batches must be in [0, ", impl_->plan().batches(), "], got ", batches,
+                       "; the position was of another dataset or batch size"));
+  check.throw_if_any();
+  impl_->go_to(epoch, batches);
+}
+
+const DataLoaderOptions& DataLoader::options() const noexcept { return impl_->options(); }
+
+}  // namespace torch_accelerated
