@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is wrong with a call is told in one typed error that names the value and the cure.
+#include <gmock/gmock.h>
+
+#include "support/tiny.h"
+
+namespace tests {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+struct Fixture {
+  torch::nn::Sequential net = tiny_net();
+  torch::optim::SGD optimizer = sgd(net);
+  std::vector<std::string> trace;
+  ta::Trainer trainer{net, torch::nn::MSELoss(), optimizer,
+                      ta::CallbackList(RecordingCallback(trace))};
+
+  std::string refusal(ta::TrainOptions options, std::int64_t rows = 8) {
+    return message_of<ta::ArgumentError>(
+        [&] { trainer.train(tiny_batch(rows), std::move(options)); });
+  }
+};
+
+TEST(BadInput, OptionsAreToldAllAtOnceAndBeforeAnyEvent) {
+  Fixture f;
+  const auto message = f.refusal({.num_epochs = 0,
+                                  .per_device_batch_size = -3,
+                                  .global_batch_size = 0,
+                                  .eval_per_device_batch_size = 0,
+                                  .max_updates = 0,
+                                  .gradient_accumulation_steps = 0,
+                                  .clip_gradient_norm = 0.0,
+                                  .clip_gradient_value = std::nan(""),
+                                  .limit_train_batches = 0,
+                                  .limit_eval_batches = -1});
+  for (const char* part :
+       {"num_epochs must be >= 1, got 0", "per_device_batch_size must be >= 1, got -3",
+        "global_batch_size must be >= 1, got 0", "are both given",
+        "eval_per_device_batch_size must be >= 1, got 0", "max_updates must be >= 1, got 0",
+        "gradient_accumulation_steps must be >= 1, got 0", "clip_gradient_norm must be > 0, got 0",
+        "clip_gradient_value must be > 0, got nan", "limit_train_batches must be >= 1, got 0",
+        "limit_eval_batches must be >= 1, got -1"}) {
+    EXPECT_THAT(message, HasSubstr(part));
+  }
+  EXPECT_TRUE(f.trace.empty());
+}
+
+TEST(BadInput, AGlobalBatchThatCannotBeCut) {
+  Fixture f;
+  EXPECT_THAT(f.refusal({.num_epochs = 1, .global_batch_size = 10, .gradient_accumulation_steps = 4}),
+              HasSubstr("global_batch_size 10 can't be cut into 4"));
+}
+
+TEST(BadInput, EmptyDatasets) {
+  Fixture f;
+  EXPECT_THAT(f.refusal({.num_epochs = 1}, 0), HasSubstr("the training dataset is empty"));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.train(ta::Dataset(), {.num_epochs = 1}); }),
+              HasSubstr("the training dataset is empty"));
+  EXPECT_THAT(f.refusal({.num_epochs = 1, .eval_dataset = tiny_batch(0)}),
+              HasSubstr("eval_dataset is empty"));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.evaluate(tiny_batch(0)); }),
+              HasSubstr("the dataset is empty"));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
+                f.trainer.evaluate(tiny_batch(4), {.per_device_batch_size = 0, .limit_batches = 0});
+              }),
+              AllOf(HasSubstr("per_device_batch_size must be >= 1, got 0"),
+                    HasSubstr("limit_batches must be >= 1, got 0")));
+}
+
+TEST(BadInput, DropLastThatLeavesNothing) {
+  Fixture f;
+  EXPECT_THAT(f.refusal({.num_epochs = 1,
+                         .per_device_batch_size = 16,
+                         .train_loader = {.drop_last = true}}),
+              HasSubstr("drop_last"));
+}
+
+TEST(BadInput, ASourceWithoutBatches) {
+  Fixture f;
+  ListSource source({});
+  EXPECT_THAT(message_of<ta::DataError>([&] { f.trainer.train(source, {.num_epochs = 1}); }),
+              HasSubstr("start_epoch()"));
+  EXPECT_THAT(message_of<ta::DataError>([&] { f.trainer.evaluate(source); }),
+              HasSubstr("start_epoch()"));
+}
+
+TEST(BadInput, AModelWithoutParameters) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(torch::nn::Sequential(torch::nn::ReLU()), torch::nn::MSELoss(), optimizer,
+                      ta::CallbackList());
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+              AllOf(HasSubstr("the model has no parameters"), HasSubstr("holds none")));
+}
+
+TEST(BadInput, AnOptimizerThatHoldsATensorTwice) {
+  auto net = tiny_net();
+  auto parameters = net->parameters();
+  parameters.push_back(parameters[2]);
+  torch::optim::SGD optimizer(parameters, 0.1);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+              AllOf(HasSubstr("'2.weight'"), HasSubstr("twice")));
+}
+
+TEST(BadInput, ALossThatIsNoScalarOrHasNoGraph) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  const auto refusal = [&](ta::LossFunction loss) {
+    ta::Trainer trainer(net, std::move(loss), optimizer, ta::CallbackList());
+    return message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); });
+  };
+  EXPECT_THAT(refusal([](const torch::Tensor& output, const torch::Tensor& target) {
+                return (output - target).square();
+              }),
+              HasSubstr("shape [4, 3], a scalar is wanted"));
+  EXPECT_THAT(refusal([](const torch::Tensor& output, const torch::Tensor& target) {
+                return torch::mse_loss(output.detach(), target);
+              }),
+              HasSubstr("no graph"));
+}
+
+TEST(BadInput, AFailureOfTheFirstStepTellsTheBatchAndTheParameters) {
+  Fixture f;
+  const ta::Batch wrong{{"data", torch::ones({4, 9}, torch::kFloat64)}, {"target", torch::ones({4, 3})}};
+  EXPECT_THAT(message_of<ta::UserCodeError>([&] {
+                f.trainer.train(wrong, {.num_epochs = 1, .per_device_batch_size = 4});
+              }),
+              AllOf(HasSubstr("train_step failed at epoch 1, update 0"),
+                    HasSubstr("data: double [4, 9]"), HasSubstr("parameter is float")));
+}
+
+struct Mine : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+TEST(BadInput, WhatACallbackThrowsIsNestedInATypedError) {
+  Fixture f;
+  f.trainer.callbacks().add(AtStepEnd([](ta::Trainer&, const ta::TrainStepEnd& event) {
+    if (event.updates == 2) throw Mine("out of cheese");
+  }));
+  bool nested = false;
+  try {
+    f.trainer.train(tiny_batch(40), {.num_epochs = 1, .per_device_batch_size = 4});
+  } catch (const ta::UserCodeError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("on_train_step_end"), HasSubstr("epoch 1, update 2"),
+                                    HasSubstr("out of cheese")));
+    try {
+      std::rethrow_if_nested(error);
+    } catch (const Mine&) {
+      nested = true;
+    }
+  }
+  EXPECT_TRUE(nested);
+}
+
+TEST(BadInput, WhatIsNoExceptionIsTypedToo) {
+  Fixture f;
+  f.trainer.callbacks().add(AtStepEnd([](ta::Trainer&, const ta::TrainStepEnd&) { throw 42; }));
+  EXPECT_THAT(message_of<ta::UserCodeError>([&] { f.trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+              HasSubstr("no std::exception"));
+}
+
+// Throws at one event.
+class ThrowsAt : public ta::Callback {
+ public:
+  explicit ThrowsAt(std::string event) : event_(std::move(event)) {}
+  void on_init_end(ta::Trainer&, const ta::InitEnd& e) override { act(e); }
+  void on_training_run_start(ta::Trainer&, const ta::TrainingRunStart& e) override { act(e); }
+  void on_train_epoch_start(ta::Trainer&, const ta::TrainEpochStart& e) override { act(e); }
+  void on_train_step_start(ta::Trainer&, const ta::TrainStepStart& e) override { act(e); }
+  void on_train_step_end(ta::Trainer&, const ta::TrainStepEnd& e) override { act(e); }
+  void on_train_epoch_end(ta::Trainer&, const ta::TrainEpochEnd& e) override { act(e); }
+  void on_eval_epoch_start(ta::Trainer&, const ta::EvalEpochStart& e) override { act(e); }
+  void on_eval_step_start(ta::Trainer&, const ta::EvalStepStart& e) override { act(e); }
+  void on_eval_step_end(ta::Trainer&, const ta::EvalStepEnd& e) override { act(e); }
+  void on_eval_epoch_end(ta::Trainer&, const ta::EvalEpochEnd& e) override { act(e); }
+  void on_training_run_epoch_end(ta::Trainer&, const ta::TrainingRunEpochEnd& e) override { act(e); }
+  void on_training_run_end(ta::Trainer&, const ta::TrainingRunEnd& e) override { act(e); }
+  void on_stop_training_error(ta::Trainer&, const ta::StopTrainingError& e) override { act(e); }
+
+ private:
+  template <class Event>
+  void act(const Event&) const {
+    if (event_ == Event::kName) throw std::runtime_error("thrown on purpose");
+  }
+  std::string event_;
+};
+
+class ThrownAt : public testing::TestWithParam<const char*> {};
+
+TEST_P(ThrownAt, EndsTheRunAndLeavesTheTrainerUsable) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(ThrowsAt(GetParam())));
+  const ta::TrainOptions options{.num_epochs = 1,
+                                 .eval_dataset = tiny_batch(4),
+                                 .per_device_batch_size = 4,
+                                 .scheduler = ta::cosine()};
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    if (attempt == 1 && std::string(GetParam()) == "on_init_end") break;
+    const auto message =
+        message_of<ta::UserCodeError>([&] { trainer.train(tiny_batch(8), options); });
+    EXPECT_THAT(message, AllOf(HasSubstr(GetParam()), HasSubstr("thrown on purpose")));
+    EXPECT_TRUE(net->is_training());
+    EXPECT_EQ(optimizer.param_groups()[0].options().get_lr(), 0.1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Event, ThrownAt,
+                         testing::Values("on_init_end", "on_training_run_start",
+                                         "on_train_epoch_start", "on_train_step_start",
+                                         "on_train_step_end", "on_train_epoch_end",
+                                         "on_eval_epoch_start", "on_eval_step_start",
+                                         "on_eval_step_end", "on_eval_epoch_end",
+                                         "on_training_run_epoch_end", "on_training_run_end"));
+
+TEST(BadInput, CallsOutOfOrderAreRefused) {
+  Fixture f;
+  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.step(tiny_batch(4)); }),
+              HasSubstr("call start()"));
+  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.finish(); }), HasSubstr("call start()"));
+  f.trainer.start({.max_updates = 1});
+  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.start({}); }), HasSubstr("a run is going on"));
+  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.add_optimizer("x", f.optimizer); }),
+              HasSubstr("a run is going on"));
+}
+
+TEST(BadInput, AStepAfterMaxUpdatesIsRefused) {
+  Fixture f;
+  f.trainer.start({.max_updates = 1});
+  f.trainer.step(tiny_batch(4));
+  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.step(tiny_batch(4)); }),
+              HasSubstr("call finish()"));
+}
+
+TEST(BadInput, TrainingFromWithinARunIsRefused) {
+  Fixture f;
+  f.trainer.callbacks().add(AtStepEnd([](ta::Trainer& trainer, const ta::TrainStepEnd&) {
+    trainer.train(tiny_batch(4), {.num_epochs = 1});
+  }));
+  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+              HasSubstr("a run is going on"));
+}
+
+TEST(BadInput, EvaluatingFromWithinARunWorks) {
+  Fixture f;
+  double loss = 0;
+  f.trainer.callbacks().add(AtStepEnd([&](ta::Trainer& trainer, const ta::TrainStepEnd&) {
+    loss = trainer.evaluate(tiny_batch(5)).metrics["eval_loss"];
+    EXPECT_TRUE(trainer.model().module().is_training());
+  }));
+  EXPECT_EQ(f.trainer.train(tiny_batch(8), {.num_epochs = 1, .per_device_batch_size = 4})
+                .progress.update,
+            2);
+  EXPECT_GT(loss, 0);
+}
+
+TEST(BadInput, NamesThatAreTaken) {
+  Fixture f;
+  f.trainer.register_module("other", tiny_net(8));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.register_module("other", tiny_net(8)); }),
+              HasSubstr("'other' is taken"));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.register_module("", tiny_net(8)); }),
+              HasSubstr("not empty"));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.add_optimizer("same", f.optimizer); }),
+              HasSubstr("add each once"));
+  f.trainer.add_metric("accuracy", ta::accuracy());
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.add_metric("accuracy", ta::accuracy()); }),
+              HasSubstr("'accuracy' is taken"));
+}
+
+}  // namespace
+}  // namespace tests
