@@ -76,6 +76,7 @@ missing_packages() {
   if [[ ${1:-} == tests ]]; then headers+=(libgmock-dev gmock/gmock.h); fi
   command -v cmake >/dev/null || echo cmake
   command -v ninja >/dev/null || echo ninja-build
+  if [[ ${1:-} == tests ]] && ! command -v python3 >/dev/null; then echo python3; fi
   compiler=$(find_compiler)
   if [[ -n $compiler ]]; then
     missing_headers "$compiler" "${headers[@]}"
@@ -153,8 +154,8 @@ configure() {
 build_targets() {
   local folder=$1
   shift
-  NINJA_STATUS='[%f/%t %es] ' flock "$folder/lock" \
-    cmake --build "$folder" --parallel "$(job_count)" --target "$@" >&2
+  NINJA_STATUS='[%f/%t %es] ' CMAKE_BUILD_PARALLEL_LEVEL=$(job_count) flock "$folder/lock" \
+    cmake --build "$folder" --target "$@" >&2
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
