@@ -4,42 +4,15 @@
 #include <algorithm>
 #include <numeric>
 
-#include "base/text.h"
-#include "torch_accelerated/base/check.h"
 #include "torch_accelerated/data/permutation.h"
 
 namespace torch_accelerated {
-namespace {
-
-void check_options(std::int64_t samples, const DataLoaderOptions& options) {
-  OptionCheck check("DataLoader");
-  check.require(samples > 0, concat("the dataset is empty (its size is ", samples,
-                                    "); give one that has at least one sample"));
-  check.require(options.batch_size >= 1,
-                concat("batch_size must be >= 1 row, got ", options.batch_size));
-  check.require(options.num_workers >= 0,
-                concat("num_workers must be >= 0, got ", options.num_workers,
-                       "; 0 reads in the caller's thread"));
-  check.require(options.prefetch_batches >= 1,
-                concat("prefetch_batches must be >= 1, got ", options.prefetch_batches,
-                       "; num_workers = 0 reads nothing ahead"));
-  check.require(!options.limit_batches || *options.limit_batches >= 1,
-                concat("limit_batches must be >= 1, got ", options.limit_batches.value_or(0),
-                       "; leave it unset to read all batches"));
-  check.require(!options.drop_last || samples <= 0 || options.batch_size <= samples,
-                concat("drop_last leaves nothing of ", samples, " samples in batches of ",
-                       options.batch_size, "; set drop_last = false or batch_size <= ", samples));
-  check.throw_if_any();
-}
-
-}  // namespace
 
 BatchPlan::BatchPlan(std::int64_t samples, const DataLoaderOptions& options)
     : samples_(samples),
       batch_size_(options.batch_size),
       seed_(options.seed),
       shuffle_(options.shuffle) {
-  check_options(samples, options);
   const bool short_one = samples % batch_size_ != 0 && !options.drop_last;
   batches_ = samples / batch_size_ + (short_one ? 1 : 0);
   batches_ = std::min(batches_, options.limit_batches.value_or(batches_));

@@ -11,7 +11,7 @@ namespace torch_accelerated {
 /// Which samples stand in which batch of an epoch: a pure function of the options.
 class BatchPlan {
  public:
-  /// @throws ArgumentError  options out of range, or that leave no batch (all told at once).
+  /// @param options  resolved for `samples`.
   BatchPlan(std::int64_t samples, const DataLoaderOptions& options);
 
   /// Batches of an epoch; at least 1.

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "torch_accelerated/data/data_loader.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 #include <algorithm>
 #include <exception>
 #include <utility>
@@ -12,6 +10,7 @@
 #include "data/batch_plan.h"
 #include "data/current_exception.h"
 #include "data/device_copy.h"
+#include "data/loader_options.h"
 #include "data/read_ahead.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
@@ -22,14 +21,23 @@ namespace {
 /// Reads the batches of a plan; each thread has one of its own.
 class BatchReader {
  public:
-  BatchReader(Dataset dataset, const BatchPlan& plan, const DataLoaderOptions& options)
-      : dataset_(std::move(dataset)), plan_(&plan), seed_(options.seed), device_(options.device) {}
+  BatchReader(Dataset dataset, const BatchPlan& plan, const DataLoaderOptions& options,
+              bool in_worker)
+      : dataset_(std::move(dataset)),
+        plan_(&plan),
+        seed_(options.seed),
+        device_(options.device),
+        in_worker_(in_worker) {}
 
   Batch operator()(std::int64_t epoch, std::int64_t batch) {
+    // A worker is one thread: its gathers don't start others either.
+    std::optional<detail::ReadScope> scope;
+    if (in_worker_) scope.emplace();
     plan_->indices_of(epoch, batch, indices_);
     try {
       Batch read = dataset_.get_batch(indices_, SampleContext{seed_, epoch});
-      return device_.is_cpu() ? std::move(read) : DeviceCopy::prepare(std::move(read), device_);
+      if (in_worker_) DeviceCopy::wait_for(read);
+      return DeviceCopy::pinned(std::move(read), device_);
     } catch (...) {
       std::throw_with_nested(DataError(
           concat("DataLoader: reading batch ", batch, " of epoch ", epoch, " (", indices_.size(),
@@ -44,21 +52,9 @@ class BatchReader {
   const BatchPlan* plan_;
   std::uint64_t seed_;
   c10::Device device_;
+  bool in_worker_;
   std::vector<std::int64_t> indices_;
 };
-
-// `cuda` alone means the current one.
-c10::Device resolved(c10::Device device) {
-  if (device.is_cpu()) return device;
-  const bool known = c10::impl::hasDeviceGuardImpl(device.type());
-  const int count = known ? c10::impl::VirtualGuardImpl(device.type()).deviceCount() : 0;
-  if (device.index() >= count || count == 0) {
-    throw ArgumentError(concat("DataLoader: there is no device ", device, ": this LibTorch sees ",
-                               count, " of that type; use cpu, or a build and a driver for it"));
-  }
-  if (device.has_index()) return device;
-  return c10::impl::VirtualGuardImpl(device.type()).getDevice();
-}
 
 }  // namespace
 
@@ -66,17 +62,22 @@ class DataLoader::Impl {
  public:
   Impl(Dataset dataset, DataLoaderOptions options)
       : dataset_(std::move(dataset)),
-        options_(std::move(options)),
+        options_(resolved(std::move(options), dataset_.size())),
         plan_(dataset_.size(), options_),
-        reader_(dataset_, plan_, with_device(options_)) {
+        reader_(dataset_, plan_, options_, /*in_worker=*/false) {
     if (!options_.device.is_cpu()) copy_.emplace(options_.device);
   }
 
   std::optional<Batch> next() {
     if (position_ == plan_.batches()) return std::nullopt;
-    std::optional<Batch> batch = copy_ ? next_on_device() : read();
-    ++position_;
-    return batch;
+    try {
+      std::optional<Batch> batch = copy_ ? next_on_device() : read();
+      ++position_;
+      return batch;
+    } catch (...) {
+      go_to(epoch_, position_);  // the next call tries again, for any number of workers alike
+      throw;
+    }
   }
 
   void go_to(std::int64_t epoch, std::int64_t batches) {
@@ -93,22 +94,10 @@ class DataLoader::Impl {
   std::int64_t position() const noexcept { return position_; }
 
  private:
-  static const DataLoaderOptions& with_device(DataLoaderOptions& options) {
-    options.device = resolved(options.device);
-    return options;
-  }
-
-  // The batch at `reading_`, in this thread or from the workers. When it can't be read, it is tried
-  // again the next time, for any number of workers alike.
+  // The batch at `reading_`, in this thread or from the workers.
   Batch read() {
     if (options_.num_workers > 0) tell_workers();
-    Batch batch;
-    try {
-      batch = options_.num_workers > 0 ? workers_->next() : reader_(epoch_, reading_);
-    } catch (...) {
-      workers_know_ = false;
-      throw;
-    }
+    Batch batch = options_.num_workers > 0 ? workers_->next() : reader_(epoch_, reading_);
     ++reading_;
     return batch;
   }
@@ -126,14 +115,15 @@ class DataLoader::Impl {
     const std::int64_t each = std::min(options_.prefetch_batches, most);
     std::vector<ReadAhead::Read> readers;
     for (std::int64_t i = 0; i < count; ++i) {
-      readers.emplace_back(BatchReader(dataset_.worker_copy(), plan_, options_));
+      readers.emplace_back(
+          BatchReader(dataset_.worker_copy(), plan_, options_, /*in_worker=*/true));
     }
     workers_.emplace(std::move(readers), each > most / count ? most : count * each);
   }
 
   // Hands out the batch whose copy is under way, and begins the next one's.
   Batch next_on_device() {
-    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    if (error_) std::rethrow_exception(error_);
     if (!copy_->under_way()) copy_->begin(read());
     Batch batch = copy_->finish();
     const bool at_hand = options_.num_workers == 0 || workers_->ready();

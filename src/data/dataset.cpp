@@ -26,12 +26,19 @@ class TensorRows : public detail::DatasetReader {
                                          static_cast<std::int64_t>(indices.size()), torch::kInt64);
     Batch batch;
     for (const auto& [name, value] : rows_) {
-      batch.set(name, value.index_select(0, value.is_cpu() ? places : places.to(value.device())));
+      batch.set(name, value.index_select(0, on_device_of(value, places)));
     }
     return batch;
   }
 
  private:
+  static torch::Tensor on_device_of(const torch::Tensor& value, const torch::Tensor& places) {
+    if (value.is_cpu()) return places;
+    // From pinned memory the copy doesn't wait for what the device still has to do.
+    if (value.is_cuda()) return places.pin_memory().to(value.device(), /*non_blocking=*/true);
+    return places.to(value.device());
+  }
+
   static std::int64_t checked_size(const Batch& rows) {
     OptionCheck check("Dataset");
     check.require(!rows.empty(), "the batch has no tensor; give at least one, such as \"data\"");

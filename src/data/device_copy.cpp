@@ -29,13 +29,16 @@ DeviceCopy::DeviceCopy(c10::Device device)
 
 DeviceCopy::~DeviceCopy() = default;
 
-Batch DeviceCopy::prepare(Batch batch, c10::Device device) {
-  if (!device.is_cuda()) return batch;
-  const c10::DeviceGuard guard(device);
+void DeviceCopy::wait_for(const Batch& batch) {
   for (const auto& [name, value] : batch) {
     if (!value.defined() || !value.is_cuda()) continue;
     c10::impl::VirtualGuardImpl(value.device().type()).getStream(value.device()).synchronize();
   }
+}
+
+Batch DeviceCopy::pinned(Batch batch, c10::Device device) {
+  if (!device.is_cuda()) return batch;
+  const c10::DeviceGuard guard(device);
   return batch.pin_memory();
 }
 

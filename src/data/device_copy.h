@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "torch_accelerated/core/tensor_dict.h"
 
@@ -18,13 +17,15 @@ class DeviceCopy {
   explicit DeviceCopy(c10::Device device);
   ~DeviceCopy();
 
-  /// Makes a batch that was just read ready for `begin`; called by the thread that read it.
-  ///
-  /// Memory on the host becomes pinned, without which a copy would hold up its caller; work that
-  /// the reading itself queued on a device is waited for, as no one else knows its stream.
-  static Batch prepare(Batch batch, c10::Device device);
+  /// Waits for the work that reading `batch` in this thread has queued on a device itself; for
+  /// worker threads, whose streams no one else knows.
+  static void wait_for(const Batch& batch);
 
-  /// Queues the copy of a prepared batch; only one is under way at a time.
+  /// `batch` ready for `begin`: pinned on the host, without which the copy would hold up its
+  /// caller.
+  static Batch pinned(Batch batch, c10::Device device);
+
+  /// Queues the copy of a pinned batch; only one is under way at a time.
   void begin(const Batch& batch);
 
   bool under_way() const noexcept { return copy_.has_value(); }
