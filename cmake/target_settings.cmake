@@ -5,9 +5,13 @@
 function(torch_accelerated_settings target)
   target_compile_features(${target} PRIVATE cxx_std_20)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
-  target_compile_options(
-    ${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
-                      $<$<BOOL:${TORCH_ACCELERATED_WERROR}>:-Werror>)
+  if(PROJECT_IS_TOP_LEVEL)
+    target_compile_options(
+      ${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+                        $<$<BOOL:${TORCH_ACCELERATED_WERROR}>:-Werror>)
+  else()
+    target_compile_options(${target} PRIVATE -w)  # whatever flags the including project has
+  endif()
   # One model of code for the library, tests and examples, so that they can share a precompiled header.
   target_compile_options(${target} PRIVATE -fPIC)
   if(TORCH_ACCELERATED_SANITIZE)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -D case=... -D build=<the library's build folder> -D work=<folder> -D generator=... -D compiler=... -P run.cmake
+# Configures, builds and runs one of the projects beside this file, as a stranger would.
+cmake_minimum_required(VERSION 3.22)
+set(here ${CMAKE_CURRENT_LIST_DIR})
+get_filename_component(repository ${here}/../.. ABSOLUTE)
+
+# must(<what> COMMAND ...): shows what was said where it failed.
+function(must what)
+  execute_process(${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    message("${output}")
+    message(FATAL_ERROR "${case}: ${what} failed (${status})")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+# consumer(<project> <source> <cmake arguments>...): the three steps of a user.
+function(consumer project source)
+  set(folder ${work}/${case}/${project})
+  file(REMOVE_RECURSE ${folder})
+  must(configuring
+       COMMAND ${CMAKE_COMMAND} -S ${here}/${project} -B ${folder} -G ${generator} -D CMAKE_CXX_COMPILER=${compiler}
+               -D CMAKE_BUILD_TYPE=Release -D SOURCE=${here}/${source} ${ARGN})
+  must(building COMMAND ${CMAKE_COMMAND} --build ${folder} --parallel 2)
+  if(output MATCHES "warning:")
+    message("${output}")
+    message(FATAL_ERROR "${case}: the library's headers make warnings in a user's build")
+  endif()
+  must(running COMMAND ${folder}/program)
+  message("${output}")
+endfunction()
+
+if(case STREQUAL "install")
+  # A fixture: the others use what this installs.
+  file(REMOVE_RECURSE ${work}/prefix)
+  must(installing COMMAND ${CMAKE_COMMAND} --install ${build} --prefix ${work}/prefix)
+elseif(case STREQUAL "find_package_installed")
+  consumer(find_package train.cpp -D CMAKE_PREFIX_PATH=${work}/prefix)
+elseif(case STREQUAL "find_package_build_folder")
+  consumer(find_package base.cpp -D TorchAccelerated_DIR=${build})
+elseif(case STREQUAL "add_subdirectory_shared")
+  # The one that compiles the library again, so it is also the one that installs a shared library.
+  consumer(add_subdirectory train.cpp -D LIBRARY_DIR=${repository} -D BUILD_SHARED_LIBS=ON
+           -D TORCH_ACCELERATED_INSTALL=ON -D TORCH_ACCELERATED_PCH=ON -D TORCH_ACCELERATED_LIBTORCH=${libtorch})
+  file(REMOVE_RECURSE ${work}/shared_prefix)
+  must(installing COMMAND ${CMAKE_COMMAND} --install ${work}/${case}/add_subdirectory --prefix ${work}/shared_prefix)
+  consumer(find_package base.cpp -D CMAKE_PREFIX_PATH=${work}/shared_prefix)
+elseif(case MATCHES "^own_torch_(before|after)$")
+  set(order ${CMAKE_MATCH_1})
+  find_program(nvcc nvcc HINTS ENV CUDA_HOME /usr/local/cuda/bin)
+  if(EXISTS ${libtorch}/lib/libtorch_cuda.so AND NOT nvcc)
+    message("skipped: LibTorch's own package wants a CUDA toolkit for this LibTorch, and there is none")
+    return()
+  endif()
+  consumer(own_torch base.cpp -D ORDER=${order} -D CMAKE_PREFIX_PATH=${work}/prefix\;${libtorch})
+elseif(case STREQUAL "own_fmt")
+  consumer(own_fmt own_fmt/main.cpp -D CMAKE_PREFIX_PATH=${work}/prefix)
+else()
+  message(FATAL_ERROR "no case ${case}")
+endif()
