@@ -18,7 +18,7 @@ int main() {
   ta::Trainer trainer(model, torch::nn::MSELoss(), optimizer, {});
   trainer.train(dataset, {.num_epochs = 40, .eval_dataset = dataset, .per_device_batch_size = 8});
 
-  const double loss = trainer.evaluate(dataset).metrics.at("eval_loss");
+  const double loss = trainer.evaluate(dataset).metrics["eval_loss"];
   std::printf("torch-accelerated %s, eval_loss %.6f\n", ta::kVersion, loss);
   return loss < 0.01 ? 0 : 1;
 }
