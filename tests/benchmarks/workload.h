@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace benchmarks {
+
+constexpr std::int64_t kBatchSize = 32;
+
+/// Where batches come from.
+enum class DataPath {
+  kPremade,  ///< they are there before the clock starts, in the order of the rows
+  kDataset,  ///< they are read from the dataset in a random order
+};
+
+/// What every contender does: updates of the MNIST network by SGD on the same rows, from the same
+/// weights, reading each loss on the host.
+struct Work {
+  std::int64_t warm_up;  ///< updates before the clock starts
+  std::int64_t updates;  ///< updates between its start and its stop
+  DataPath data_path;
+  torch::Tensor data;    // (rows, 784), float32, in [0, 1)
+  torch::Tensor target;  // (rows), int64
+
+  /// Updates in all: one more than is timed, as the clock stops where the last one begins.
+  std::int64_t total() const noexcept { return warm_up + updates + 1; }
+};
+
+/// As many rows as `total` updates take, the same in every process.
+Work make_work(std::int64_t warm_up, std::int64_t updates, DataPath data_path);
+
+/// Reads the time at the beginning of each forward that counts. From one to the next lies all that
+/// an update takes: the next batch, callbacks and bookkeeping included.
+class Clock {
+ public:
+  using Time = std::chrono::steady_clock;
+
+  explicit Clock(const Work& work)
+      : begin_at_(work.warm_up), end_at_(work.warm_up + work.updates) {}
+
+  void tick() noexcept {
+    if (ticks_ == begin_at_) begin_ = Time::now();
+    if (ticks_ == end_at_) end_ = Time::now();
+    if (ticks_ == 1) first_update_ended_ = Time::now();
+    ++ticks_;
+  }
+
+  double nanoseconds_per_update() const noexcept {
+    const std::chrono::duration<double, std::nano> span = end_ - begin_;
+    return span.count() / static_cast<double>(end_at_ - begin_at_);
+  }
+
+  Time::time_point first_update_ended() const noexcept { return first_update_ended_; }
+
+ private:
+  std::int64_t begin_at_;
+  std::int64_t end_at_;
+  std::int64_t ticks_ = 0;
+  Time::time_point begin_;
+  Time::time_point end_;
+  Time::time_point first_update_ended_;
+};
+
+/// What a contender did.
+struct Outcome {
+  Clock clock;
+  double loss;  ///< the mean of all updates' losses, equal where the work was
+};
+
+/// A contender's loop over `work`.
+/// @throws std::invalid_argument  a name that isn't known, or one without that data path.
+Outcome run_contender(const std::string& name, const Work& work);
+
+}  // namespace benchmarks
