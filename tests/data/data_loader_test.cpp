@@ -247,7 +247,9 @@ TEST(DataLoader, AnyWalkThroughEpochsAndPositionsIsTheSameWithWorkers) {
       const auto one = alone.next();
       const auto other = with_workers.next();
       ASSERT_EQ(one.has_value(), other.has_value());
-      if (one) ASSERT_EQ(digest(*one), digest(*other));
+      if (one) {
+        ASSERT_EQ(digest(*one), digest(*other));
+      }
       ASSERT_EQ(alone.position(), with_workers.position());
     }
   }
