@@ -46,10 +46,16 @@ set(TORCH_ACCELERATED_HAS_CUDA ${LibTorch_CUDA})
 
 set(TORCH_ACCELERATED_HAS_MPI FALSE)
 if(NOT TORCH_ACCELERATED_MPI STREQUAL "OFF")
-  include(CheckLanguage)
-  check_language(C)  # MPI's C interface is what FindMPI asks a C compiler for
-  if(CMAKE_C_COMPILER)
-    enable_language(C)
+  # FindMPI asks a C compiler for MPI's C interface. A project that this one is added to without C
+  # keeps its languages.
+  if(NOT CMAKE_C_COMPILER_LOADED AND (PROJECT_IS_TOP_LEVEL OR TORCH_ACCELERATED_MPI STREQUAL "ON"))
+    include(CheckLanguage)
+    check_language(C)
+    if(CMAKE_C_COMPILER)
+      enable_language(C)
+    endif()
+  endif()
+  if(CMAKE_C_COMPILER_LOADED)
     find_package(MPI QUIET COMPONENTS C)
     set(TORCH_ACCELERATED_HAS_MPI ${MPI_C_FOUND})
   endif()

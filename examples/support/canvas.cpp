@@ -46,7 +46,7 @@ void Canvas::approach(Field& field, Point begin, Point end, double radius) {
       const double part = std::clamp(projection / length_squared, 0.0, 1.0);
       const double dx = from_begin.x - part * along.x;
       const double dy = from_begin.y - part * along.y;
-      double& distance = field[static_cast<std::size_t>(y * kSide + x)];
+      double& distance = field[static_cast<std::size_t>(y) * kSide + static_cast<std::size_t>(x)];
       distance = std::min(distance, std::sqrt(dx * dx + dy * dy) - radius);
     }
   }
@@ -58,7 +58,7 @@ void Canvas::develop(double ink, double softness, std::span<std::uint8_t> pixels
   };
   for (std::size_t i = 0; i < drawn_.size(); ++i) {
     const double grey = ink * covered(drawn_[i]) * (1 - covered(erased_[i]));
-    pixels[i] = static_cast<std::uint8_t>(grey + 0.5);
+    pixels[i] = static_cast<std::uint8_t>(std::lround(grey));
   }
 }
 

@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdlib>
+#include <stdlib.h>
+
 #include <filesystem>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
-namespace torch_accelerated::testing {
+namespace tests {
 
-/// A new empty folder that is removed, with what is in it, at the end of the scope.
+/// A folder of its own that goes with the test.
 class TempDir {
  public:
   TempDir() {
-    std::string name =
-        (std::filesystem::temp_directory_path() / "torch-accelerated-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + name);
+    auto name = (std::filesystem::temp_directory_path() / "torch_accelerated_XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder: " + name);
     path_ = name;
   }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
   ~TempDir() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
 
@@ -31,4 +30,4 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-}  // namespace torch_accelerated::testing
+}  // namespace tests

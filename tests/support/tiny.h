@@ -30,7 +30,7 @@ inline torch::nn::Sequential tiny_net(std::uint64_t seed = 7,
 
 inline torch::optim::SGD sgd(const torch::nn::Sequential& net, double rate = 0.1,
                              double momentum = 0.9) {
-  return {net->parameters(), torch::optim::SGDOptions(rate).momentum(momentum)};
+  return torch::optim::SGD(net->parameters(), torch::optim::SGDOptions(rate).momentum(momentum));
 }
 
 inline bool equal_bits(const torch::nn::Module& a, const torch::nn::Module& b) {

@@ -13,13 +13,21 @@ namespace torch_accelerated {
 
 namespace detail {
 
+/// A module such as torch::nn::CrossEntropyLoss. Asked for its forward, as the holder's own call
+/// operator can't be asked about anything without being compiled.
 template <class F>
-concept LossOfDicts = requires(F& f, const TensorDict& outputs, const Batch& batch) {
+concept LossModule =
+    requires(F& holder, const torch::Tensor& output, const torch::Tensor& target) {
+      { holder.ptr()->forward(output, target) } -> std::convertible_to<Mean>;
+    };
+
+template <class F>
+concept LossOfDicts = !requires(F& holder) { holder.ptr(); } && requires(F& f, const TensorDict& outputs, const Batch& batch) {
   { f(outputs, batch) } -> std::convertible_to<Mean>;
 };
 
 template <class F>
-concept LossOfTensors = requires(F& f, const torch::Tensor& output, const torch::Tensor& target) {
+concept LossOfTensors = !requires(F& holder) { holder.ptr(); } && requires(F& f, const torch::Tensor& output, const torch::Tensor& target) {
   { f(output, target) } -> std::convertible_to<Mean>;
 };
 
@@ -32,9 +40,13 @@ class LossFunction {
  public:
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, LossFunction> &&
-             (detail::LossOfDicts<F> || detail::LossOfTensors<F>))
+             (detail::LossModule<F> || detail::LossOfDicts<F> || detail::LossOfTensors<F>))
   LossFunction(F function) {  // NOLINT(google-explicit-constructor): losses are passed as they are
-    if constexpr (detail::LossOfDicts<F>) {
+    if constexpr (detail::LossModule<F>) {
+      function_ = [module = function.ptr()](const TensorDict& outputs, const Batch& batch) {
+        return Mean(module->forward(outputs.only(), batch["target"]));
+      };
+    } else if constexpr (detail::LossOfDicts<F>) {
       function_ = std::move(function);
     } else {
       function_ = [f = std::move(function)](const TensorDict& outputs, const Batch& batch) mutable {

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// The MNIST examples, run as programs: on real images where they are there, else on rendered ones.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+
+#include "support/rendered_digits.h"
+#include "support/temp_dir.h"
+
+namespace tests {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+
+struct Finished {
+  int status = 0;
+  std::string output;  // stdout and stderr
+};
+
+Finished run(const std::string& example, const std::string& arguments) {
+  const auto command = std::string(EXAMPLES_DIR) + "/" + example + " " + arguments + " 2>&1";
+  auto* pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) throw std::runtime_error("popen: " + command);
+  Finished finished;
+  std::array<char, 4096> buffer{};
+  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) finished.output += buffer.data();
+  finished.status = WEXITSTATUS(::pclose(pipe));
+  return finished;
+}
+
+std::vector<std::string> last_two_lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  if (lines.size() < 2) return lines;
+  return {lines[lines.size() - 2], lines.back()};
+}
+
+double test_accuracy(const std::string& output) {
+  return std::stod(last_two_lines(output).front().substr(std::string("test accuracy ").size()));
+}
+
+void write_idx(const fs::path& path, std::uint8_t rank, const std::vector<std::uint32_t>& shape,
+               const std::vector<std::uint8_t>& values) {
+  std::ofstream file(path, std::ios::binary);
+  const std::array<char, 4> magic{0, 0, 8, static_cast<char>(rank)};
+  file.write(magic.data(), magic.size());
+  for (const auto size : shape) {
+    for (int shift = 24; shift >= 0; shift -= 8) file.put(static_cast<char>(size >> shift));
+  }
+  file.write(reinterpret_cast<const char*>(values.data()),
+             static_cast<std::streamsize>(values.size()));
+}
+
+// 3,000 rendered digits as the test pair of MNIST: 1,000 are trained on.
+void write_test_pair(const fs::path& directory) {
+  const auto digits = examples::render_digits(3'000, 5);
+  write_idx(directory / "t10k-images-idx3-ubyte", 3, {3'000, 28, 28}, digits.pixels);
+  write_idx(directory / "t10k-labels-idx1-ubyte", 1, {3'000}, digits.labels);
+}
+
+TEST(MnistExample, WritesItsHistoryAndEndsWithAccuracyAndHash) {
+  const TempDir folder;
+  write_test_pair(folder.path());
+  const auto finished = run("mnist", "--epochs 2 --data " + folder.path().string() + " --output " +
+                                         (folder.path() / "out").string());
+  ASSERT_EQ(finished.status, 0) << finished.output;
+  EXPECT_THAT(last_two_lines(finished.output),
+              testing::ElementsAre(testing::MatchesRegex("test accuracy 0\\.[0-9]{4}"),
+                                   testing::MatchesRegex("weights sha256 [0-9a-f]{64}")));
+  std::ifstream history(folder.path() / "out" / "history.jsonl");
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(history, line);) lines.push_back(line);
+  ASSERT_EQ(lines.size(), 2U);
+  const std::string number = "[-+.0-9e]+";
+  EXPECT_THAT(lines[1],
+              testing::MatchesRegex("\\{\"epoch\":2,\"updates\":64,\"train_loss\":" + number +
+                                    ",\"eval_loss\":" + number + ",\"eval_accuracy\":" + number +
+                                    ",\"learning_rate\":0.001,\"seconds\":" + number + "\\}"));
+}
+
+TEST(MnistExample, GivesTheSameHashForTheSameSeedAndAnotherForAnother) {
+  const TempDir folder;
+  write_test_pair(folder.path());
+  const auto arguments = "--epochs 1 --data " + folder.path().string() + " --seed ";
+  const auto first = last_two_lines(run("mnist", arguments + "3").output);
+  EXPECT_EQ(last_two_lines(run("mnist", arguments + "3").output), first);
+  EXPECT_NE(last_two_lines(run("mnist", arguments + "4").output), first);
+}
+
+TEST(MnistExample, ByHandEndsWithTheTrainersHash) {
+  const TempDir folder;
+  write_test_pair(folder.path());
+  const auto arguments = "--epochs 2 --data " + folder.path().string();
+  EXPECT_EQ(last_two_lines(run("mnist_by_hand", arguments).output),
+            last_two_lines(run("mnist", arguments).output));
+}
+
+TEST(MnistExample, LearnsRealDigits) {
+  if (!fs::exists(MNIST_DIR)) {
+    GTEST_SKIP() << "no MNIST files in " << MNIST_DIR << ", which is beside the project";
+  }
+  const auto finished = run("mnist", std::string("--data ") + MNIST_DIR);
+  ASSERT_EQ(finished.status, 0) << finished.output;
+  EXPECT_NEAR(test_accuracy(finished.output), 0.88, 0.02);
+}
+
+TEST(MnistExample, RefusesBadInputInOneLine) {
+  const TempDir folder;
+  const auto data = " --data " + folder.path().string();
+  EXPECT_THAT(run("mnist", data).output, HasSubstr("has neither train-images-idx3-ubyte"));
+  write_test_pair(folder.path());
+  const auto refused = [&](const std::string& arguments, const char* part) {
+    const auto finished = run("mnist", data + " " + arguments);
+    EXPECT_NE(finished.status, 0);
+    EXPECT_THAT(finished.output, HasSubstr(part));
+  };
+  refused("--epochs 0", "num_epochs must be >= 1, got 0");
+  refused("--per-device-batch-size 0", "per_device_batch_size must be >= 1, got 0");
+  refused("--per-device-batch-size 8 --global-batch-size 8", "excludes");
+  refused("--epochs x", "--epochs");
+  std::filesystem::resize_file(folder.path() / "t10k-images-idx3-ubyte", 16);
+  refused("--epochs 1", "t10k-images-idx3-ubyte");
+}
+
+}  // namespace
+}  // namespace tests
