@@ -23,6 +23,7 @@ using ::testing::HasSubstr;
 std::vector<std::int64_t> order(std::int64_t size, std::uint64_t seed, std::int64_t epoch) {
   const KeyedPermutation permutation(size, seed, epoch);
   std::vector<std::int64_t> numbers;
+  numbers.reserve(static_cast<std::size_t>(size));
   for (std::int64_t position = 0; position < size; ++position) {
     numbers.push_back(permutation(position));
   }

@@ -20,7 +20,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::size_t kPixels = 28 * 28;
+constexpr std::size_t kPixels = 784;
 
 std::string digest(const DigitImages& digits) {
   torch_accelerated::Sha256 hash;
