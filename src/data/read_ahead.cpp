@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/read_ahead.h"
 
+#include <functional>
 #include <system_error>
 #include <utility>
 
@@ -10,11 +11,14 @@
 namespace torch_accelerated {
 
 ReadAhead::ReadAhead(std::vector<Read> readers, std::int64_t capacity)
-    : slots_(static_cast<std::size_t>(capacity)), readers_(std::move(readers)) {
+    : capacity_(capacity),
+      slots_(static_cast<std::size_t>(capacity)),
+      readers_(std::move(readers)) {
   threads_.reserve(readers_.size());
   try {
-    for (const Read& read : readers_)
+    for (const Read& read : readers_) {
       threads_.emplace_back(&ReadAhead::work, this, std::cref(read));
+    }
   } catch (const std::system_error& error) {
     const std::size_t started = threads_.size();
     stop();
@@ -73,11 +77,10 @@ ReadAhead::Slot ReadAhead::filled_by(const Read& read, std::int64_t epoch,
 }
 
 void ReadAhead::work(const Read& read) {
-  const auto capacity = static_cast<std::int64_t>(slots_.size());
   std::unique_lock lock(mutex_);
   while (true) {
-    may_read_.wait(lock,
-                   [&] { return stopping_ || (claimed_ < end_ && claimed_ - taken_ < capacity); });
+    may_read_.wait(
+        lock, [this] { return stopping_ || (claimed_ < end_ && claimed_ - taken_ < capacity_); });
     if (stopping_) return;
     const std::int64_t run = run_;
     const std::int64_t epoch = epoch_;

@@ -53,7 +53,8 @@ class ReadAhead {
   void work(const Read& read);
   void stop();
 
-  std::mutex mutex_;
+  const std::int64_t capacity_;
+  std::mutex mutex_;                  // of what follows, readers and threads aside
   std::condition_variable may_read_;  // there is a batch to claim, or it is time to leave
   std::condition_variable arrived_;   // the batch that the consumer waits for has been read
   bool stopping_ = false;
