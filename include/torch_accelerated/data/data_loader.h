@@ -35,8 +35,10 @@ class DataLoader : public BatchSource {
   DataLoader(const DataLoader&) = delete;
   DataLoader& operator=(const DataLoader&) = delete;
 
-  /// @throws DataError  what reading a sample threw, with the batch's first and last index, or the
-  ///                    index of the sample where single samples are read.
+  /// The next batch, after all batches before it, whichever was read first.
+  /// @throws DataError  what reading the batch threw, with the batch's first and last sample and,
+  ///                    where single samples are read, the one that failed; the original is nested
+  ///                    in it. The position stays: the next call tries again.
   std::optional<Batch> next() override;
 
   std::optional<std::int64_t> size() const override;
