@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Everything, for programs; the library's own files include what they use.
+// Everything, for programs; the library's own files include what they use. Left out is
+// data/torch_dataset.h, which alone needs torch::data.
 
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/accelerator/autocast.h"
 #include "torch_accelerated/accelerator/seed_scope.h"
+#include "torch_accelerated/accelerator/window.h"
+#include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/base/log.h"
+#include "torch_accelerated/base/random_stream.h"
+#include "torch_accelerated/base/sha256.h"
 #include "torch_accelerated/base/version.h"
 #include "torch_accelerated/callbacks/log_metrics.h"
 #include "torch_accelerated/callbacks/print_progress.h"
@@ -16,16 +21,26 @@
 #include "torch_accelerated/core/mean.h"
 #include "torch_accelerated/core/model.h"
 #include "torch_accelerated/core/run_config.h"
+#include "torch_accelerated/core/running_mean.h"
 #include "torch_accelerated/core/step_output.h"
 #include "torch_accelerated/core/tensor_dict.h"
 #include "torch_accelerated/data/batch_source.h"
 #include "torch_accelerated/data/data_loader.h"
 #include "torch_accelerated/data/dataset.h"
+#include "torch_accelerated/data/idx.h"
+#include "torch_accelerated/data/per_sample.h"
+#include "torch_accelerated/data/permutation.h"
+#include "torch_accelerated/data/sample_context.h"
+#include "torch_accelerated/distributed/communicator.h"
 #include "torch_accelerated/history/history.h"
+#include "torch_accelerated/history/metric_values.h"
 #include "torch_accelerated/metrics/accuracy.h"
 #include "torch_accelerated/metrics/metric.h"
 #include "torch_accelerated/schedulers/cosine.h"
 #include "torch_accelerated/schedulers/scheduler.h"
 #include "torch_accelerated/trainer/callback.h"
 #include "torch_accelerated/trainer/callback_list.h"
+#include "torch_accelerated/trainer/events.h"
+#include "torch_accelerated/trainer/options.h"
+#include "torch_accelerated/trainer/result.h"
 #include "torch_accelerated/trainer/trainer.h"

@@ -30,7 +30,7 @@ void check_evaluation(const EvalOptions& options, const Dataset* dataset) {
 }  // namespace
 
 EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
-  return state_->guarded("evaluate", [&] {
+  return state_->guarded("evaluate", OnError::kKeepRun, [&] {
     check_evaluation(options, &dataset);
     const auto source = create_eval_dataloader(
         dataset, default_eval_loader_options(options.loader, options.per_device_batch_size));
@@ -39,7 +39,7 @@ EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
 }
 
 EvalResult Trainer::evaluate(BatchSource& source, EvalOptions options) {
-  return state_->guarded("evaluate", [&] {
+  return state_->guarded("evaluate", OnError::kKeepRun, [&] {
     check_evaluation(options, nullptr);
     return evaluate_alone(source, options);
   });
@@ -71,7 +71,7 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
   BatchCursor cursor(source, limit_batches, /*window=*/1);
   while (const auto given = cursor.next()) {
     const Batch batch = state.accelerator->to_device(*given);
-    state.batch = &batch;
+    const BatchInStep in_step(state, batch);
     state.notify(*this, &Callback::on_eval_step_start, EvalStepStart{result.batches, batch});
     state.phase = "calculate_eval_batch_loss";
     const auto output = calculate_eval_batch_loss(batch).detach();
@@ -82,7 +82,6 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
     }
     result.rows += rows;
     state.notify(*this, &Callback::on_eval_step_end, EvalStepEnd{result.batches, batch, output});
-    state.batch = nullptr;
     ++result.batches;
   }
   if (result.batches == 0) {

@@ -146,7 +146,6 @@ std::int64_t eval_batch_rows(const TrainOptions& options) {
 
 void check_run(const char* call, const TrainOptions& options, std::optional<std::int64_t> rows,
                const TrainerState& state) {
-  state.require_idle(call);
   OptionCheck check(call);
   const bool owns_loop = std::string_view(call) == "train";
   check.require(!owns_loop || options.num_epochs >= 1,

@@ -34,7 +34,8 @@ std::optional<std::int64_t> batches_left(const RunConfig& config, const TrainerS
 }  // namespace
 
 RunResult Trainer::train(Dataset dataset, TrainOptions options) {
-  return state_->guarded("train", [&] {
+  state_->require_idle("train");
+  return state_->guarded("train", OnError::kEndRun, [&] {
     check_run("train", options, dataset ? dataset.size() : 0, *state_);
     const auto source = create_train_dataloader(dataset, default_train_loader_options(options));
     return run(*source, options);
@@ -42,7 +43,8 @@ RunResult Trainer::train(Dataset dataset, TrainOptions options) {
 }
 
 RunResult Trainer::train(BatchSource& source, TrainOptions options) {
-  return state_->guarded("train", [&] {
+  state_->require_idle("train");
+  return state_->guarded("train", OnError::kEndRun, [&] {
     check_run("train", options, std::nullopt, *state_);
     return run(source, options);
   });
@@ -61,7 +63,8 @@ RunResult Trainer::run(BatchSource& source, const TrainOptions& options) {
 }
 
 void Trainer::start(TrainOptions options) {
-  state_->guarded("start", [&] {
+  state_->require_idle("start");
+  state_->guarded("start", OnError::kEndRun, [&] {
     check_run("start", options, std::nullopt, *state_);
     begin_run(nullptr, options);
     begin_epoch();
@@ -69,30 +72,24 @@ void Trainer::start(TrainOptions options) {
 }
 
 StepOutput Trainer::step(const Batch& batch) {
-  return state_->guarded("step", [&] {
-    auto& run = state_->running("step");
-    if (run.source != nullptr) {
-      throw StateError("step: train() owns the loop of this run; call step() after start() only");
-    }
-    if (run_config().max_updates && state_->progress.update >= *run_config().max_updates) {
-      throw StateError(concat("step: the run has made its max_updates of ",
-                              *run_config().max_updates, "; call finish()"));
-    }
+  auto& run = state_->own_loop("step");
+  if (run_config().max_updates && progress().update >= *run_config().max_updates) {
+    throw StateError(concat("step: the run has made its max_updates of ",
+                            *run_config().max_updates, "; call finish()"));
+  }
+  return state_->guarded("step", OnError::kEndRun, [&] {
     const auto window = run_config().gradient_accumulation_steps;
     run.position = {.rows = batch.rows(),
                     .window_rows = window == 1 ? std::optional(batch.rows()) : std::nullopt,
                     .micro_batches = window,
-                    .is_last = (state_->progress.micro_batch + 1) % window == 0};
+                    .is_last = (progress().micro_batch + 1) % window == 0};
     return micro_batch(batch);
   });
 }
 
 RunResult Trainer::finish() {
-  return state_->guarded("finish", [&] {
-    auto& run = state_->running("finish");
-    if (run.source != nullptr) {
-      throw StateError("finish: train() ends this run itself; call request_stop() to end it early");
-    }
+  state_->own_loop("finish");
+  return state_->guarded("finish", OnError::kEndRun, [&] {
     end_epoch();
     return end_run();
   });
@@ -150,7 +147,7 @@ StepOutput Trainer::micro_batch(const Batch& given) {
   auto& run = *state.run;
   auto& progress = state.progress;
   const Batch batch = state.accelerator->to_device(given);
-  state.batch = &batch;
+  const BatchInStep in_step(state, batch);
   state.notify(*this, &Callback::on_train_step_start,
                TrainStepStart{progress.epoch, progress.micro_batch, batch});
   state.phase = "train_step";
@@ -162,7 +159,6 @@ StepOutput Trainer::micro_batch(const Batch& given) {
   state.notify(*this, &Callback::on_train_step_end,
                TrainStepEnd{progress.epoch, progress.micro_batch - 1, batch, output, ended, skipped,
                             progress.update});
-  state.batch = nullptr;
   return output;
 }
 

@@ -25,6 +25,13 @@ Run& TrainerState::running(const char* call) {
   throw StateError(concat(call, ": no run is going on; call start() or train() before"));
 }
 
+Run& TrainerState::own_loop(const char* call) {
+  auto& own = running(call);
+  if (own.source == nullptr) return own;
+  throw StateError(concat(call, ": train() owns the loop of this run; use start(), step() and finish() "
+                                "for a loop of your own, request_stop() to end this one"));
+}
+
 OptimizerSlot& TrainerState::slot_of(const torch::optim::Optimizer& optimizer) {
   for (auto& slot : optimizers) {
     if (slot.optimizer == &optimizer) return slot;
@@ -83,8 +90,8 @@ std::string TrainerState::context(const std::string& what) const {
   }
   text += ": " + what;
   // Shapes and dtypes explain most failures of a first step, and few of later ones.
-  if (batch != nullptr && (!run || progress.update == 0)) {
-    text += "; the batch has " + batch->describe();
+  if (!failed_batch.empty() && (!run || progress.update == 0)) {
+    text += "; the batch has " + failed_batch;
     const auto parameters = model.module().parameters();
     if (!parameters.empty()) {
       text += concat("; the model's first parameter is ", parameters.front().dtype(), " on ",
@@ -94,12 +101,12 @@ std::string TrainerState::context(const std::string& what) const {
   return text;
 }
 
-void TrainerState::rethrow_with_context() {
+void TrainerState::rethrow_with_context(OnError on_error) {
   // Made before the run is abandoned, as it tells where the run was.
   const auto wrapped = [this](const std::string& what) { return UserCodeError(context(what)); };
-  const auto abandon = [this] {
-    batch = nullptr;
-    if (depth == 1) abandon_run();
+  const auto abandon = [&] {
+    failed_batch.clear();
+    if (on_error == OnError::kEndRun) abandon_run();
   };
   try {
     throw;

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,6 +48,22 @@ struct Run {
   std::chrono::steady_clock::time_point epoch_began = began;
 };
 
+/// What an exception out of a call does to a run that is going on.
+enum class OnError { kEndRun, kKeepRun };
+
+/// Says what is being called for a scope.
+class PhaseScope {
+ public:
+  PhaseScope(const char*& phase, const char* call) : phase_(phase), outer_(phase) { phase = call; }
+  ~PhaseScope() { phase_ = outer_; }
+  PhaseScope(const PhaseScope&) = delete;
+  PhaseScope& operator=(const PhaseScope&) = delete;
+
+ private:
+  const char*& phase_;
+  const char* outer_;
+};
+
 struct TrainerState {
   TrainerState(Model model_, LossFunction loss_function_, torch::optim::Optimizer& optimizer,
                CallbackList callbacks_, Accelerator* given);
@@ -65,11 +82,13 @@ struct TrainerState {
   std::optional<Run> run;
   StopRequest stop;
   bool initialised = false;
-  int depth = 0;                   // of calls into the Trainer, a callback's included
-  const char* phase = "train";     // what is called right now, for messages
-  const Batch* batch = nullptr;    // what it is called with, for messages
+  const char* phase = "train";  // what is called right now, for messages
+  std::string failed_batch;     // what it was called with, where it threw
 
   Run& running(const char* call);
+
+  /// The run, where the program owns its loop.
+  Run& own_loop(const char* call);
   OptimizerSlot& slot_of(const torch::optim::Optimizer& optimizer);
   void require_idle(const char* call) const;
 
@@ -86,26 +105,15 @@ struct TrainerState {
     callbacks.notify(method, trainer, event);
   }
 
-  /// Runs what a user called, with the promise about exceptions that Trainer's comment gives.
+  /// Runs what a user called, with the promise about exceptions that Trainer's comment gives; only
+  /// calls that are parts of the run end it.
   template <class Body>
-  auto guarded(const char* call, Body&& body) {
-    struct Depth {
-      explicit Depth(int& value) : value_(value) { ++value_; }
-      ~Depth() { --value_; }
-      int& value_;
-    } depth_guard(depth);
-    const char* outer_phase = std::exchange(phase, call);
+  auto guarded(const char* call, OnError on_error, Body&& body) {
+    const PhaseScope scope(phase, call);
     try {
-      if constexpr (std::is_void_v<decltype(body())>) {
-        body();
-        phase = outer_phase;
-      } else {
-        auto result = body();
-        phase = outer_phase;
-        return result;
-      }
+      return body();
     } catch (...) {
-      rethrow_with_context();
+      rethrow_with_context(on_error);
     }
   }
 
@@ -116,8 +124,26 @@ struct TrainerState {
   void release_run() noexcept;
 
  private:
-  [[noreturn]] void rethrow_with_context();
+  [[noreturn]] void rethrow_with_context(OnError on_error);
   std::string context(const std::string& what) const;
+};
+
+/// Writes down what a step's batch looked like when the step throws: by the time that the message
+/// is made, the batch is gone.
+class BatchInStep {
+ public:
+  BatchInStep(TrainerState& state, const Batch& batch)
+      : state_(state), batch_(batch), exceptions_(std::uncaught_exceptions()) {}
+  ~BatchInStep() {
+    if (std::uncaught_exceptions() > exceptions_) state_.failed_batch = batch_.describe();
+  }
+  BatchInStep(const BatchInStep&) = delete;
+  BatchInStep& operator=(const BatchInStep&) = delete;
+
+ private:
+  TrainerState& state_;
+  const Batch& batch_;
+  int exceptions_;
 };
 
 /// What `options` and the Trainer's objects have wrong, all at once.

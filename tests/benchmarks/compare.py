@@ -142,7 +142,8 @@ class Benchmark:
         self.options = options
         self.rows = all_rows(options.python is not None)
         self.random = random.Random(options.seed)
-        self.times = defaultdict(list)  # microseconds an update, one a round
+        self.times = defaultdict(list)  # microseconds an update, the mean of each round
+        self.typical = defaultdict(list)  # the same, the median of each round
         self.losses = defaultdict(set)
         self.once = defaultdict(lambda: defaultdict(list))
         self.versions = {}
@@ -161,7 +162,8 @@ class Benchmark:
                 processes[kind].run(first.contender, "premade", self.options.updates)
             for row in self.random.sample(self.rows, len(self.rows)):
                 outcome = processes[row.kind].run(row.contender, row.data, self.options.updates)
-                self.times[row].append(outcome["ns_per_update"] / 1000)
+                self.times[row].append(outcome["mean_ns"] / 1000)
+                self.typical[row].append(outcome["median_ns"] / 1000)
                 self.losses[row].add(outcome["loss"])
 
     def measure_once(self):
@@ -193,15 +195,15 @@ class Benchmark:
                 sys.exit(f"{row.contender} had the losses {losses}, the hand-written loop {expected}: "
                          "they did not do the same work, so their times say nothing")
 
-    def above(self, row):
+    def above(self, row, times):
         """What the contender takes beyond the hand-written loop, round by round."""
-        return [a - b for a, b in zip(self.times[row], self.times[row.baseline()])]
+        return [a - b for a, b in zip(times[row], times[row.baseline()])]
 
     def goal(self, row):
         if row.contender != "Trainer":
             return None
         allowed = max(5.0, 0.01 * statistics.median(self.times[row.baseline()]))
-        return {"allowed_us": allowed, "met": statistics.median(self.above(row)) <= allowed}
+        return {"allowed_us": allowed, "met": statistics.median(self.above(row, self.times)) <= allowed}
 
 
 def note(text):
@@ -214,6 +216,10 @@ def spread(values):
         values = values * 2
     first, median, third = statistics.quantiles(values, n=4, method="inclusive")
     return {"min": min(values), "quartile_1": first, "median": median, "quartile_3": third}
+
+
+def numbers(values):
+    return spread(values) | {"rounds": values}
 
 
 def machine():
@@ -240,14 +246,16 @@ def result_of(benchmark, load):
 
     updates = [
         described(row) | {
-            "us_per_update": spread(benchmark.times[row]) | {"rounds": benchmark.times[row]},
-            "us_above_hand_written": spread(benchmark.above(row)),
+            "mean_us": numbers(benchmark.times[row]),
+            "mean_us_above_hand_written": spread(benchmark.above(row, benchmark.times)),
             "goal": benchmark.goal(row),
+            "median_us": numbers(benchmark.typical[row]),
+            "median_us_above_hand_written": spread(benchmark.above(row, benchmark.typical)),
         }
         for row in benchmark.rows
     ]
     once = [
-        described(row) | {name: spread(values) | {"rounds": values} for name, values in found.items()}
+        described(row) | {name: numbers(values) for name, values in found.items()}
         for row, found in sorted(benchmark.once.items(), key=lambda item: benchmark.rows.index(item[0]))
     ]
     options = benchmark.options
@@ -270,23 +278,37 @@ def print_table(header, rows):
 
 
 def print_updates(updates):
-    table = []
-    for row in sorted(updates, key=lambda r: (r["threads"], r["terminal"], r["data"] != "premade")):
-        took, above = row["us_per_update"], row["us_above_hand_written"]
-        is_baseline = row["contender"] == "hand-written"
-        base = took["median"] - above["median"]
-        goal = row["goal"]
-        table.append([
-            row["contender"], row["data"], str(row["threads"]), "yes" if row["terminal"] else "no",
-            f"{took['median']:.1f}", f"{took['quartile_1']:.1f} to {took['quartile_3']:.1f}",
-            f"{took['min']:.1f}",
-            "" if is_baseline else f"{above['median']:+.1f}",
-            "" if is_baseline else f"{100 * above['median'] / base:+.1f} %",
-            "" if goal is None
-            else f"{goal['allowed_us']:.1f}: " + ("met" if goal["met"] else "MISSED"),
-        ])
-    print_table(["contender", "batches", "threads", "terminal", "µs/update, median", "quartiles", "least",
-                 "above, µs", "above, %", "allowed, µs"], table)
+    kinds = sorted({(row["threads"], row["terminal"]) for row in updates})
+    for threads, terminal in kinds:
+        print(f"\nThreads: {threads}. stderr is {'a' if terminal else 'no'} terminal.\n")
+        rows = [row for row in updates if (row["threads"], row["terminal"]) == (threads, terminal)]
+        rows.sort(key=lambda row: row["data"] != "premade")
+        print_table(
+            ["contender", "batches", "µs/update", "quartiles", "least", "above, µs", "above, %",
+             "allowed, µs", "one update, median µs", "above, µs"],
+            [cells_of(row) for row in rows],
+        )
+
+
+def cells_of(row):
+    mean, typical = row["mean_us"], row["median_us"]
+    above, typical_above = row["mean_us_above_hand_written"], row["median_us_above_hand_written"]
+    goal = row["goal"]
+    cells = [
+        row["contender"],
+        row["data"],
+        f"{mean['median']:.1f}",
+        f"{mean['quartile_1']:.1f} to {mean['quartile_3']:.1f}",
+        f"{mean['min']:.1f}",
+        f"{above['median']:+.1f}",
+        f"{100 * above['median'] / (mean['median'] - above['median']):+.1f}",
+        "" if goal is None else f"{goal['allowed_us']:.1f}: {'met' if goal['met'] else 'MISSED'}",
+        f"{typical['median']:.1f}",
+        f"{typical_above['median']:+.1f}",
+    ]
+    if row["contender"] == "hand-written":
+        cells[5] = cells[6] = cells[9] = ""
+    return cells
 
 
 def print_once(once):
@@ -304,7 +326,7 @@ def print_result(result):
     print(f"{result['date']}, {where['cpu']}, {where['cores']} cores, {where['system']}, load "
           f"{where['load_before']:.1f} before and {where['load_after']:.1f} after")
     print(", ".join(f"{name} {number}" for name, number in result["versions"].items() if number))
-    print(f"{result['rounds']} rounds of {result['updates_per_round']} updates each\n")
+    print(f"{result['rounds']} rounds of {result['updates_per_round']} updates each")
     print_updates(result["updates"])
     print()
     print_once(result["once"])

@@ -150,6 +150,14 @@ Outcome with_trainer(const Work& work) {
 
 }  // namespace
 
+std::vector<double> Clock::updates() const {
+  std::vector<double> spans;
+  for (std::size_t i = warm_up_ + 1; i < ticks_.size(); ++i) {
+    spans.push_back(std::chrono::duration<double, std::nano>(ticks_[i] - ticks_[i - 1]).count());
+  }
+  return spans;
+}
+
 Work make_work(std::int64_t warm_up, std::int64_t updates, DataPath data_path) {
   Work work{warm_up, updates, data_path, {}, {}};
   const std::int64_t rows = work.total() * kBatchSize;

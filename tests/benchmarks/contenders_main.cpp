@@ -7,9 +7,11 @@
 #include <torch/torch.h>
 #include <torch_accelerated/base/version.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <numeric>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
@@ -29,6 +31,13 @@ std::int64_t peak_kib() {
     if (word == "VmHWM:" && status >> kib) return kib;
   }
   throw std::runtime_error("/proc/self/status has no VmHWM");
+}
+
+std::pair<double, double> mean_and_median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  const double sum = std::accumulate(values.begin(), values.end(), 0.0);
+  return {sum / static_cast<double>(values.size()), *middle};
 }
 
 std::string versions() {
@@ -62,10 +71,10 @@ class Process {
     const auto outcome = benchmarks::run_contender(contender, work);
     std::ostringstream json;
     json.precision(17);
-    json << R"({"ns_per_update": )" << outcome.clock.nanoseconds_per_update()
-         << R"(, "loss": )" << outcome.loss << R"(, "first_update_ns": )"
-         << std::chrono::nanoseconds(outcome.clock.first_update_ended().time_since_epoch()).count()
-         << R"(, "peak_kib": )" << peak_kib() << '}';
+    const auto [mean, median] = mean_and_median(outcome.clock.updates());
+    json << R"({"mean_ns": )" << mean << R"(, "median_ns": )" << median << R"(, "loss": )"
+         << outcome.loss << R"(, "first_update_ns": )"
+         << outcome.clock.first_update_ended().count() << R"(, "peak_kib": )" << peak_kib() << '}';
     return json.str();
   }
 

@@ -7,6 +7,7 @@ begin with, and the clock read at the same place.
 
 import json
 import os
+import statistics
 import sys
 import time
 from importlib.metadata import version
@@ -37,18 +38,15 @@ class Work:
 
 class Clock:
     def __init__(self, work):
-        self.work = work
-        self.ticks = 0
-        self.first_update_ended = self.begin = self.end = 0
+        self.warm_up = work.warm_up
+        self.ticks = []
 
     def tick(self):
-        if self.ticks == self.work.warm_up:
-            self.begin = time.monotonic_ns()
-        if self.ticks == self.work.warm_up + self.work.updates:
-            self.end = time.monotonic_ns()
-        if self.ticks == 1:
-            self.first_update_ended = time.monotonic_ns()
-        self.ticks += 1
+        self.ticks.append(time.monotonic_ns())
+
+    def updates(self):
+        timed = self.ticks[self.warm_up :]
+        return [after - before for before, after in zip(timed, timed[1:])]
 
 
 class Network:
@@ -143,9 +141,10 @@ def main():
             work = Work(int(warm_up), int(updates))
         clock, loss = CONTENDERS[contender](work, data_path)
         outcome = {
-            "ns_per_update": (clock.end - clock.begin) / work.updates,
+            "mean_ns": statistics.fmean(clock.updates()),
+            "median_ns": statistics.median(clock.updates()),
             "loss": loss,
-            "first_update_ns": clock.first_update_ended,
+            "first_update_ns": clock.ticks[1],
             "peak_kib": peak_kib(),
         }
         print(json.dumps(outcome), file=replies)

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace benchmarks {
 
@@ -33,36 +34,27 @@ struct Work {
 /// As many rows as `total` updates take, the same in every process.
 Work make_work(std::int64_t warm_up, std::int64_t updates, DataPath data_path);
 
-/// Reads the time at the beginning of each forward that counts. From one to the next lies all that
-/// an update takes: the next batch, callbacks and bookkeeping included.
+/// Reads the time at the beginning of each forward. From one to the next lies all that an update
+/// takes: the next batch, callbacks and bookkeeping included.
 class Clock {
  public:
   using Time = std::chrono::steady_clock;
 
-  explicit Clock(const Work& work)
-      : begin_at_(work.warm_up), end_at_(work.warm_up + work.updates) {}
-
-  void tick() noexcept {
-    if (ticks_ == begin_at_) begin_ = Time::now();
-    if (ticks_ == end_at_) end_ = Time::now();
-    if (ticks_ == 1) first_update_ended_ = Time::now();
-    ++ticks_;
+  explicit Clock(const Work& work) : warm_up_(static_cast<std::size_t>(work.warm_up)) {
+    ticks_.reserve(static_cast<std::size_t>(work.total()));
   }
 
-  double nanoseconds_per_update() const noexcept {
-    const std::chrono::duration<double, std::nano> span = end_ - begin_;
-    return span.count() / static_cast<double>(end_at_ - begin_at_);
-  }
+  void tick() { ticks_.push_back(Time::now()); }
 
-  Time::time_point first_update_ended() const noexcept { return first_update_ended_; }
+  /// Nanoseconds of each timed update.
+  std::vector<double> updates() const;
+
+  /// Since the epoch of CLOCK_MONOTONIC, which all processes share.
+  std::chrono::nanoseconds first_update_ended() const { return ticks_.at(1).time_since_epoch(); }
 
  private:
-  std::int64_t begin_at_;
-  std::int64_t end_at_;
-  std::int64_t ticks_ = 0;
-  Time::time_point begin_;
-  Time::time_point end_;
-  Time::time_point first_update_ended_;
+  std::size_t warm_up_;
+  std::vector<Time::time_point> ticks_;
 };
 
 /// What a contender did.

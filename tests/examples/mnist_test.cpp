@@ -15,6 +15,7 @@ namespace tests {
 namespace {
 
 namespace fs = std::filesystem;
+using torch_accelerated::testing::TempDir;
 using testing::AllOf;
 using testing::HasSubstr;
 

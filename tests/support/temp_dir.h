@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <stdlib.h>
-
+#include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
-namespace tests {
+namespace torch_accelerated::testing {
 
-/// A folder of its own that goes with the test.
+/// A new empty folder that is removed, with what is in it, at the end of the scope.
 class TempDir {
  public:
   TempDir() {
-    auto name = (std::filesystem::temp_directory_path() / "torch_accelerated_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder: " + name);
+    std::string name =
+        (std::filesystem::temp_directory_path() / "torch-accelerated-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + name);
     path_ = name;
   }
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
   ~TempDir() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
 
@@ -30,4 +31,4 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-}  // namespace tests
+}  // namespace torch_accelerated::testing

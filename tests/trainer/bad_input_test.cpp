@@ -228,12 +228,15 @@ TEST(BadInput, CallsOutOfOrderAreRefused) {
               HasSubstr("a run is going on"));
 }
 
-TEST(BadInput, AStepAfterMaxUpdatesIsRefused) {
+TEST(BadInput, ACallThatIsRefusedLeavesTheRunAsItIs) {
   Fixture f;
   f.trainer.start({.max_updates = 1});
+  EXPECT_THROW(f.trainer.evaluate(ta::Dataset()), ta::ArgumentError);
+  EXPECT_THROW(f.trainer.train(tiny_batch(4), {.num_epochs = 1}), ta::StateError);
   f.trainer.step(tiny_batch(4));
   EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.step(tiny_batch(4)); }),
               HasSubstr("call finish()"));
+  EXPECT_EQ(f.trainer.finish().progress.update, 1);
 }
 
 TEST(BadInput, TrainingFromWithinARunIsRefused) {
