@@ -108,8 +108,9 @@ else()
     add_library(docs_check_pages OBJECT EXCLUDE_FROM_ALL ${page_sources})
     torch_accelerated_settings(docs_check_pages)
     torch_accelerated_use_pch(docs_check_pages)
-    # A fragment says less than a program: names may stay unused, and each page says some twice.
-    target_compile_options(docs_check_pages PRIVATE -Wno-unused -Wno-shadow)
+    # Less than a program: names may stay unused, each page says some twice, and a main in a
+    # namespace is no main.
+    target_compile_options(docs_check_pages PRIVATE -Wno-unused -Wno-shadow -Wno-return-type)
     target_link_libraries(docs_check_pages PRIVATE torch_accelerated)
     add_dependencies(docs_check docs_check_pages)
   endif()
