@@ -129,6 +129,11 @@ bool Accelerator::step(torch::optim::Optimizer& optimizer) {
   return ready;
 }
 
+void Accelerator::end_window(const torch::optim::Optimizer& optimizer) noexcept {
+  const auto slot = windows_->slots.find(&optimizer);
+  if (slot != windows_->slots.end()) slot->second.reopen();
+}
+
 void Accelerator::discard(torch::optim::Optimizer& optimizer) {
   windows_->slots[&optimizer].reopen();
   optimizer.zero_grad();

@@ -103,6 +103,8 @@ void GradientWindow::note_loss(const torch::Tensor& numerator, double weight) {
 }
 
 Gradients GradientWindow::close(const torch::optim::Optimizer& optimizer) {
+  // Gradients that came about elsewhere are taken as they are.
+  if (!is_open()) return Gradients::kReady;
   const double sum = host_loss_ + (device_loss_.defined() ? device_loss_.item<double>() : 0.0);
   const double weight = host_weight_ + (weight_.defined() ? weight_.item<double>() : 0.0);
   loss_ = weight == 0 ? 0.0 : sum / weight;

@@ -9,11 +9,16 @@
 namespace torch_accelerated {
 namespace {
 
+std::string shown(const std::string& name, double value) {
+  if (name == "rows_per_second") return concat(std::fixed, std::setprecision(0), value, " rows/s");
+  if (name == "seconds") return concat(std::fixed, std::setprecision(1), value, " s");
+  return concat(name, " ", std::setprecision(4), value);
+}
+
 std::string line_of(const MetricValues& metrics) {
   std::string line;
   for (const auto& [name, value] : metrics) {
-    if (!line.empty()) line += "  ";
-    line += concat(name, " ", std::setprecision(5), value);
+    line += (line.empty() ? "" : "  ") + shown(name, value);
   }
   return line;
 }

@@ -47,6 +47,7 @@ std::vector<std::pair<std::string, std::string>> RunConfig::fields() const {
           {"updates per epoch", text_of(updates_per_epoch)},
           {"max updates", text_of(max_updates)},
           {"total updates", text_of(total_updates)},
+          {"training batch limit", text_of(limit_train_batches)},
           {"evaluation batch limit", text_of(limit_eval_batches)},
           {"clip gradient norm", text_of(clip_gradient_norm)},
           {"clip gradient value", text_of(clip_gradient_value)},

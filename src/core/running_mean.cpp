@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
+
 namespace torch_accelerated {
 
 struct RunningMean::DeviceSums {
@@ -15,34 +17,43 @@ RunningMean::RunningMean(RunningMean&&) noexcept = default;
 RunningMean& RunningMean::operator=(RunningMean&&) noexcept = default;
 RunningMean::~RunningMean() = default;
 
-void RunningMean::add(const Mean& mean, std::int64_t rows) {
-  if (!mean.defined()) return;
-  const torch::NoGradGuard no_grad;
-  const auto& numerator = mean.numerator();
-  const auto weight_of_rows = static_cast<double>(rows);
-  if (numerator.device().is_cpu()) {
-    if (mean.is_over_rows()) {
-      // A mean over no rows is 0/0: it says nothing and must not poison the sum.
-      if (rows > 0) add(numerator.item<double>() * weight_of_rows, weight_of_rows);
-    } else if (const double weight = mean.weight().item<double>(); weight != 0) {
-      add(numerator.item<double>(), weight);
-    }
-    return;
+void RunningMean::add(const Mean& mean, std::int64_t rows, bool only_finite) {
+  // A mean over no rows is 0/0: it says nothing and must not poison the sum.
+  if (!mean.defined() || (mean.is_over_rows() && rows == 0)) return;
+  if (mean.numerator().device().is_cpu()) {
+    add_on_host(mean, rows, only_finite);
+  } else {
+    add_on_device(mean, rows, only_finite);
   }
+}
+
+void RunningMean::add_on_host(const Mean& mean, std::int64_t rows, bool only_finite) {
+  const double value = mean.numerator().item<double>();
+  if (only_finite && !std::isfinite(value)) return;
+  if (mean.is_over_rows()) {
+    const auto weight = static_cast<double>(rows);
+    add(value * weight, weight);
+  } else if (const double weight = mean.weight().item<double>(); weight != 0) {
+    add(value, weight);
+  }
+}
+
+void RunningMean::add_on_device(const Mean& mean, std::int64_t rows, bool only_finite) {
+  const torch::NoGradGuard no_grad;
+  auto value = mean.numerator().detach().reshape({}).to(torch::kFloat64);
+  auto weight = mean.is_over_rows()
+                    ? torch::full({}, static_cast<double>(rows), value.options())
+                    : mean.weight().reshape({}).to(torch::kFloat64);
+  if (mean.is_over_rows()) value = value * weight;
+  auto counts = weight != 0;
+  if (only_finite) counts = counts.logical_and(torch::isfinite(value));
   if (!device_) {
-    const auto zero = torch::zeros({}, numerator.options().dtype(torch::kFloat64));
+    const auto zero = torch::zeros({}, value.options());
     device_ = std::make_unique<DeviceSums>(DeviceSums{zero, zero.clone()});
   }
-  const auto value = numerator.detach().reshape({}).to(torch::kFloat64);
-  if (mean.is_over_rows()) {
-    if (rows == 0) return;
-    device_->sum.add_(value, weight_of_rows);
-    device_->weight.add_(weight_of_rows);
-  } else {
-    const auto weight = mean.weight().reshape({}).to(torch::kFloat64);
-    device_->sum.add_(torch::where(weight == 0, torch::zeros_like(value), value));
-    device_->weight.add_(weight);
-  }
+  const auto nothing = torch::zeros({}, value.options());
+  device_->sum.add_(torch::where(counts, value, nothing));
+  device_->weight.add_(torch::where(counts, weight, nothing));
 }
 
 void RunningMean::add(double sum, double weight) {

@@ -15,12 +15,13 @@ namespace torch_accelerated {
 /// Averages by name what the micro-batches of an epoch give.
 class EpochMeans {
  public:
-  void add(std::string_view name, const Mean& mean, std::int64_t rows);
+  void add(std::string_view name, const Mean& mean, std::int64_t rows, bool only_finite = false);
 
   /// The loss (as "loss") and the scalars of `output`.
-  void add(const StepOutput& output, std::int64_t rows);
+  /// @param only_finite  leaves out what is NaN or infinite, as skipped updates are.
+  void add(const StepOutput& output, std::int64_t rows, bool only_finite = false);
 
-  /// The averages under `prefix` + name; waits for the device.
+  /// The averages under `prefix` + name, the loss first; waits for the device.
   MetricValues values(std::string_view prefix) const;
 
   void reset() { means_.clear(); }

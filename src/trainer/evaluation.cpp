@@ -73,13 +73,14 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
     const Batch batch = state.accelerator->to_device(*given);
     const BatchInStep in_step(state, batch);
     state.notify(*this, &Callback::on_eval_step_start, EvalStepStart{result.batches, batch});
-    state.phase = "calculate_eval_batch_loss";
+    const char* outer = std::exchange(state.phase, "calculate_eval_batch_loss");
     const auto output = calculate_eval_batch_loss(batch).detach();
     const auto rows = cursor.position().rows;
     means.add(output, rows);
     for (const auto& [name, metric, phases] : state.metrics) {
       means.add(name, metric(output.outputs, batch), rows);
     }
+    state.phase = outer;
     result.rows += rows;
     state.notify(*this, &Callback::on_eval_step_end, EvalStepEnd{result.batches, batch, output});
     ++result.batches;

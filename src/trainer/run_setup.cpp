@@ -55,6 +55,13 @@ void check_numbers(OptionCheck& check, const TrainOptions& options) {
   positive("clip_gradient_value", options.clip_gradient_value);
 }
 
+void check_loader(OptionCheck& check, const char* name, const LoaderOptions& loader) {
+  check.require(loader.num_workers >= 0,
+                concat(name, ".num_workers must be >= 0, got ", loader.num_workers));
+  check.require(loader.prefetch_batches >= 1,
+                concat(name, ".prefetch_batches must be >= 1, got ", loader.prefetch_batches));
+}
+
 void check_batch_sizes(OptionCheck& check, const TrainOptions& options) {
   if (!options.global_batch_size) return;
   const auto global = *options.global_batch_size;
@@ -156,6 +163,8 @@ void check_run(const char* call, const TrainOptions& options, std::optional<std:
                 "eval_dataset is empty; give one with at least one sample, or leave it out");
   check_numbers(check, options);
   check_batch_sizes(check, options);
+  check_loader(check, "train_loader", options.train_loader);
+  check_loader(check, "eval_loader", options.eval_loader);
   check_objects(check, state);
   check.throw_if_any();
 }
@@ -188,6 +197,7 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
     config.eval_per_device_batch_size = eval_batch_rows(options);
     config.limit_eval_batches = options.limit_eval_batches;
   }
+  config.limit_train_batches = options.limit_train_batches;
   config.clip_gradient_norm = options.clip_gradient_norm;
   config.clip_gradient_value = options.clip_gradient_value;
   config.non_finite = options.non_finite;

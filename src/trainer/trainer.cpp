@@ -20,17 +20,6 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// How many more micro-batches this epoch may have.
-std::optional<std::int64_t> batches_left(const RunConfig& config, const TrainerState& state) {
-  auto left = state.run->options.limit_train_batches;
-  if (config.max_updates) {
-    const auto micro_batches =
-        (*config.max_updates - state.progress.update) * config.gradient_accumulation_steps;
-    left = std::min(left.value_or(micro_batches), micro_batches);
-  }
-  return left;
-}
-
 }  // namespace
 
 RunResult Trainer::train(Dataset dataset, TrainOptions options) {
@@ -122,16 +111,18 @@ void Trainer::begin_epoch() {
   run.rows = 0;
   run.epoch_began = std::chrono::steady_clock::now();
   if (run.source != nullptr) run.source->start_epoch(state_->progress.epoch - 1);
+  auto batches = run_config().batches_per_epoch;
+  if (batches) batches = std::min(*batches, state_->batches_left().value_or(*batches));
   train_epoch_start();
   state_->notify(*this, &Callback::on_train_epoch_start,
-                 TrainEpochStart{state_->progress.epoch, run_config().batches_per_epoch});
+                 TrainEpochStart{state_->progress.epoch, batches});
 }
 
 // Whether the epoch went to its end, and no stop cut it short.
 bool Trainer::train_one_epoch() {
   auto& run = *state_->run;
-  const auto& config = run_config();
-  BatchCursor cursor(*run.source, batches_left(config, *state_), config.gradient_accumulation_steps);
+  BatchCursor cursor(*run.source, state_->batches_left(),
+                     run_config().gradient_accumulation_steps);
   while (const auto batch = cursor.next()) {
     run.position = cursor.position();
     micro_batch(*batch);
@@ -150,9 +141,10 @@ StepOutput Trainer::micro_batch(const Batch& given) {
   const BatchInStep in_step(state, batch);
   state.notify(*this, &Callback::on_train_step_start,
                TrainStepStart{progress.epoch, progress.micro_batch, batch});
-  state.phase = "train_step";
+  const char* outer = std::exchange(state.phase, "train_step");
   const auto output = train_step(batch).detach();
   record(batch, output);
+  state.phase = outer;
   const bool ended = run.position.is_last;
   const bool skipped = ended && run.update_skipped;
   end_micro_batch();
@@ -165,7 +157,7 @@ StepOutput Trainer::micro_batch(const Batch& given) {
 void Trainer::record(const Batch& batch, const StepOutput& output) {
   auto& run = *state_->run;
   run.rows += run.position.rows;
-  run.means.add(output, run.position.rows);
+  run.means.add(output, run.position.rows, run_config().non_finite == NonFinite::kSkip);
   for (const auto& [name, metric, phases] : state_->metrics) {
     if (phases == MetricPhases::kEvaluation) continue;
     const torch::NoGradGuard no_grad;
@@ -195,6 +187,7 @@ void Trainer::complete_update(torch::optim::Optimizer& optimizer) {
   const auto norm = gradients == Gradients::kReady ? clip_gradients(optimizer) : torch::Tensor();
   if (!is_usable(gradients, norm)) return skip_update(optimizer, gradients);
   optimizer_step(optimizer);
+  accelerator().end_window(optimizer);
   scheduler_step(optimizer);
   optimizer_zero_grad(optimizer);
 }
@@ -209,8 +202,10 @@ void Trainer::note_update(const torch::optim::Optimizer& optimizer) {
 bool Trainer::is_usable(Gradients gradients, const torch::Tensor& norm) {
   if (gradients != Gradients::kReady) return false;
   if (!norm.defined()) return true;
+  const double value = norm.item<double>();
+  if (!std::isfinite(value)) return false;
   state_->run->means.add("gradient_norm", Mean(norm), 1);
-  return std::isfinite(norm.item<double>());
+  return true;
 }
 
 // What a bad update does instead of reaching the weights.
@@ -226,7 +221,7 @@ void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradient
   const auto what = concat(
       gradients == Gradients::kReady ? "the norm of the gradients" : "the loss",
       " is not finite at update ", state_->progress.update, " of epoch ", state_->progress.epoch);
-  switch (run.options.non_finite) {
+  switch (run_config().non_finite) {
     case NonFinite::kThrow:
       throw NumericError(what +
                          "; no weight has changed by it. Lower the learning rate, clip gradients, "
@@ -255,7 +250,7 @@ void Trainer::end_epoch() {
                  state_->progress.update, run.train_metrics};
   if (run.eval_source) {
     row.metrics.merge(
-        evaluation(*run.eval_source, state_->progress.epoch, run.options.limit_eval_batches).metrics);
+        evaluation(*run.eval_source, state_->progress.epoch, run_config().limit_eval_batches).metrics);
   }
   row.metrics.set("learning_rate", state_->progress.learning_rate);
   row.metrics.set("rows_per_second", static_cast<double>(run.rows) / seconds);

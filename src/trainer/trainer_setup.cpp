@@ -54,6 +54,8 @@ Progress Trainer::progress() const { return state_->progress; }
 
 const Model& Trainer::model() const noexcept { return state_->model; }
 
+const LossFunction& Trainer::loss_function() const noexcept { return state_->loss_function; }
+
 torch::optim::Optimizer& Trainer::optimizer() const noexcept {
   return *state_->optimizers.front().optimizer;
 }

@@ -47,6 +47,16 @@ void TrainerState::require_idle(const char* call) const {
                                 "finish()"));
 }
 
+std::optional<std::int64_t> TrainerState::batches_left() const {
+  auto left = config->limit_train_batches;
+  if (config->max_updates) {
+    const auto micro_batches =
+        (*config->max_updates - progress.update) * config->gradient_accumulation_steps;
+    left = std::min(left.value_or(micro_batches), micro_batches);
+  }
+  return left;
+}
+
 StepOutput TrainerState::batch_loss(const Batch& of) const {
   const auto autocast = accelerator->autocast();
   StepOutput output;

@@ -51,19 +51,6 @@ struct Run {
 /// What an exception out of a call does to a run that is going on.
 enum class OnError { kEndRun, kKeepRun };
 
-/// Says what is being called for a scope.
-class PhaseScope {
- public:
-  PhaseScope(const char*& phase, const char* call) : phase_(phase), outer_(phase) { phase = call; }
-  ~PhaseScope() { phase_ = outer_; }
-  PhaseScope(const PhaseScope&) = delete;
-  PhaseScope& operator=(const PhaseScope&) = delete;
-
- private:
-  const char*& phase_;
-  const char* outer_;
-};
-
 struct TrainerState {
   TrainerState(Model model_, LossFunction loss_function_, torch::optim::Optimizer& optimizer,
                CallbackList callbacks_, Accelerator* given);
@@ -101,15 +88,23 @@ struct TrainerState {
   template <class Event>
   void notify(Trainer& trainer, void (Callback::*method)(Trainer&, const Event&),
               const Event& event) {
-    phase = Event::kName;
+    const char* outer = std::exchange(phase, Event::kName);
     callbacks.notify(method, trainer, event);
+    phase = outer;  // not when it throws: the message is to say where
   }
+
+  /// How many more micro-batches the epoch that begins may have, where there is a limit.
+  std::optional<std::int64_t> batches_left() const;
 
   /// Runs what a user called, with the promise about exceptions that Trainer's comment gives; only
   /// calls that are parts of the run end it.
   template <class Body>
   auto guarded(const char* call, OnError on_error, Body&& body) {
-    const PhaseScope scope(phase, call);
+    struct Scope {
+      const char*& phase;
+      const char* outer;
+      ~Scope() { phase = outer; }
+    } const scope{phase, std::exchange(phase, call)};
     try {
       return body();
     } catch (...) {

@@ -33,6 +33,7 @@ TEST(BadInput, OptionsAreToldAllAtOnceAndBeforeAnyEvent) {
                                   .gradient_accumulation_steps = 0,
                                   .clip_gradient_norm = 0.0,
                                   .clip_gradient_value = std::nan(""),
+                                  .train_loader = {.num_workers = -1, .prefetch_batches = 0},
                                   .limit_train_batches = 0,
                                   .limit_eval_batches = -1});
   for (const char* part :
@@ -40,7 +41,8 @@ TEST(BadInput, OptionsAreToldAllAtOnceAndBeforeAnyEvent) {
         "global_batch_size must be >= 1, got 0", "are both given",
         "eval_per_device_batch_size must be >= 1, got 0", "max_updates must be >= 1, got 0",
         "gradient_accumulation_steps must be >= 1, got 0", "clip_gradient_norm must be > 0, got 0",
-        "clip_gradient_value must be > 0, got nan", "limit_train_batches must be >= 1, got 0",
+        "clip_gradient_value must be > 0, got nan", "train_loader.num_workers must be >= 0, got -1",
+        "train_loader.prefetch_batches must be >= 1, got 0", "limit_train_batches must be >= 1, got 0",
         "limit_eval_batches must be >= 1, got -1"}) {
     EXPECT_THAT(message, HasSubstr(part));
   }
@@ -135,6 +137,21 @@ TEST(BadInput, AFailureOfTheFirstStepTellsTheBatchAndTheParameters) {
 struct Mine : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+TEST(BadInput, ASourceThatThrowsIsNotBlamedOnACallback) {
+  class Throwing : public ta::BatchSource {
+   public:
+    std::optional<ta::Batch> next() override {
+      if (++calls_ > 2) throw std::runtime_error("the wire is cut");
+      return tiny_batch(4);
+    }
+    int calls_ = 0;
+  };
+  Fixture f;
+  Throwing source;
+  EXPECT_THAT(message_of<ta::UserCodeError>([&] { f.trainer.train(source, {.num_epochs = 1}); }),
+              AllOf(testing::StartsWith("train failed at epoch 1"), HasSubstr("the wire is cut")));
+}
 
 TEST(BadInput, WhatACallbackThrowsIsNestedInATypedError) {
   Fixture f;

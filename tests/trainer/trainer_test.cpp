@@ -232,6 +232,7 @@ TEST(NonFinite, SkipsCountsAndGoesOn) {
   ta::set_log_level(ta::LogLevel::kInfo);
   EXPECT_EQ(result.progress.update, 4);
   EXPECT_EQ(result.progress.skipped_updates, 1);
+  EXPECT_TRUE(std::isfinite(result.metrics["train_loss"])) << "a skipped update isn't recorded";
   for (const auto& parameter : f.net->parameters()) {
     EXPECT_TRUE(torch::isfinite(parameter).all().item<bool>());
   }
@@ -376,6 +377,54 @@ TEST(Trainer, CallsEveryOverridableStepInItsPlace) {
                                  "evaluation_run_start", "eval_epoch_start",
                                  "calculate_eval_batch_loss", "eval_epoch_end",
                                  "evaluation_run_end"));
+}
+
+// Steps as code from elsewhere would, without the Trainer's own.
+class PlainSteps : public ta::Trainer {
+ public:
+  using Trainer::Trainer;
+
+ protected:
+  void backward_step(const ta::Mean& loss, torch::optim::Optimizer& of) override {
+    if (own_backward) {
+      loss.value().backward();
+    } else {
+      Trainer::backward_step(loss, of);
+    }
+  }
+  void optimizer_step(torch::optim::Optimizer& of) override { of.step(); }
+
+ public:
+  bool own_backward = false;
+};
+
+TEST(Trainer, StepsThatLeaveTheAcceleratorOutTrainAllTheSame) {
+  const ta::TrainOptions options{.num_epochs = 2, .per_device_batch_size = 4};
+  Fixture plain;
+  plain.trainer.train(tiny_batch(14), options);
+  for (const bool own_backward : {false, true}) {
+    Fixture f;
+    PlainSteps trainer(f.net, torch::nn::MSELoss(), f.optimizer, ta::CallbackList());
+    trainer.own_backward = own_backward;
+    EXPECT_EQ(trainer.train(tiny_batch(14), options).progress.skipped_updates, 0);
+    EXPECT_TRUE(equal_bits(*f.net, *plain.net));
+  }
+}
+
+TEST(Trainer, TellsTheLengthOfAnEpochThatMaxUpdatesCutsShort) {
+  Fixture f;
+  class Lengths : public ta::Callback {
+   public:
+    explicit Lengths(std::vector<std::int64_t>& to) : to_(&to) {}
+    void on_train_epoch_start(ta::Trainer&, const ta::TrainEpochStart& event) override {
+      to_->push_back(event.batches.value());
+    }
+    std::vector<std::int64_t>* to_;
+  };
+  std::vector<std::int64_t> lengths;
+  f.trainer.callbacks().add(Lengths(lengths));
+  f.trainer.train(tiny_batch(40), {.num_epochs = 9, .per_device_batch_size = 4, .max_updates = 13});
+  EXPECT_THAT(lengths, ElementsAre(10, 3));
 }
 
 TEST(Trainer, TrainsInBf16WhenTheAcceleratorSaysSo) {

@@ -86,6 +86,9 @@ class Accelerator {
   /// @return whether the optimizer stepped.
   bool step(torch::optim::Optimizer& optimizer);
 
+  /// Ends the window of an optimizer that stepped by itself; nothing where `step` has ended it.
+  void end_window(const torch::optim::Optimizer& optimizer) noexcept;
+
   /// Ends the window without a step and zeroes what has been accumulated.
   void discard(torch::optim::Optimizer& optimizer);
 

@@ -30,7 +30,8 @@ struct RunConfig {
   std::optional<std::int64_t> updates_per_epoch;
   std::optional<std::int64_t> max_updates;           ///< as asked
   std::optional<std::int64_t> total_updates;         ///< of the whole run, where it is known
-  std::optional<std::int64_t> limit_eval_batches;
+  std::optional<std::int64_t> limit_train_batches;   ///< of an epoch
+  std::optional<std::int64_t> limit_eval_batches;    ///< of an evaluation
   std::optional<double> clip_gradient_norm;
   std::optional<double> clip_gradient_value;
   NonFinite non_finite = NonFinite::kThrow;

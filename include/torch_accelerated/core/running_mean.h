@@ -17,8 +17,9 @@ class RunningMean {
   RunningMean& operator=(RunningMean&&) noexcept;
   ~RunningMean();
 
-  /// @param rows  the micro-batch's rows, the weight of a mean over rows.
-  void add(const Mean& mean, std::int64_t rows);
+  /// @param rows         the micro-batch's rows, the weight of a mean over rows.
+  /// @param only_finite  leaves out what is NaN or infinite.
+  void add(const Mean& mean, std::int64_t rows, bool only_finite = false);
 
   /// As `add`, for a value that is on the host already.
   void add(double sum, double weight);
@@ -31,6 +32,10 @@ class RunningMean {
 
  private:
   struct DeviceSums;
+
+  void add_on_host(const Mean& mean, std::int64_t rows, bool only_finite);
+  void add_on_device(const Mean& mean, std::int64_t rows, bool only_finite);
+
   double sum_ = 0;
   double weight_ = 0;
   std::unique_ptr<DeviceSums> device_;

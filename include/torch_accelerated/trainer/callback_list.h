@@ -47,7 +47,10 @@ class CallbackList {
   template <class Event>
   void notify(void (Callback::*method)(Trainer&, const Event&), Trainer& trainer,
               const Event& event) {
-    for (const auto& callback : callbacks_) (callback.get()->*method)(trainer, event);
+    // By index, as a callback may add another one.
+    for (std::size_t i = 0; i < callbacks_.size(); ++i) {
+      (callbacks_[i].get()->*method)(trainer, event);
+    }
   }
 
  private:

@@ -90,6 +90,7 @@ class Trainer {
 
   Progress progress() const;
   const Model& model() const noexcept;
+  const LossFunction& loss_function() const noexcept;
   torch::optim::Optimizer& optimizer() const noexcept;
   Accelerator& accelerator() const noexcept;
   CallbackList& callbacks() noexcept;
@@ -103,7 +104,7 @@ class Trainer {
   void print(std::string_view line) const;
 
  protected:
-  /// What the asked options come to; the loop follows what this returns.
+  /// What the asked options come to; the loop follows what this returns. The loaders exist by then.
   virtual RunConfig create_run_config(const TrainOptions& options, const BatchSource* source);
   virtual std::unique_ptr<BatchSource> create_train_dataloader(Dataset dataset,
                                                                const DataLoaderOptions& options);
