@@ -10,7 +10,8 @@ namespace {
 
 namespace ta = torch_accelerated;
 
-torch::Tensor bytes_tensor(const std::vector<std::uint8_t>& bytes, std::vector<std::int64_t> shape) {
+torch::Tensor bytes_tensor(const std::vector<std::uint8_t>& bytes,
+                           std::vector<std::int64_t> shape) {
   return torch::tensor(bytes, torch::kUInt8).reshape(shape);
 }
 
@@ -47,8 +48,7 @@ DigitDataset render(std::uint64_t seed) {
 
 DigitSplits split(const ta::Dataset& all, std::int64_t held_out, std::uint64_t seed,
                   std::string source) {
-  const auto parts =
-      ta::random_split(all, {all.size() - 2 * held_out, held_out, held_out}, seed);
+  const auto parts = ta::random_split(all, {all.size() - 2 * held_out, held_out, held_out}, seed);
   return {parts[0], parts[1], parts[2], std::move(source)};
 }
 
@@ -56,15 +56,13 @@ DigitSplits split(const ta::Dataset& all, std::int64_t held_out, std::uint64_t s
 
 ta::Batch DigitDataset::get_batch(std::span<const std::int64_t> indices,
                                   const ta::SampleContext&) const {
-  const auto rows =
-      torch::from_blob(const_cast<std::int64_t*>(indices.data()),
-                       {static_cast<std::int64_t>(indices.size())}, torch::kInt64);
+  const auto rows = torch::from_blob(const_cast<std::int64_t*>(indices.data()),
+                                     {static_cast<std::int64_t>(indices.size())}, torch::kInt64);
   return {{"data", pixels_.index_select(0, rows).to(torch::kFloat32).div_(255)},
           {"target", labels_.index_select(0, rows)}};
 }
 
-DigitSplits load_digits(const std::optional<std::filesystem::path>& directory,
-                        std::uint64_t seed) {
+DigitSplits load_digits(const std::optional<std::filesystem::path>& directory, std::uint64_t seed) {
   if (!directory) return split(render(seed), 5'000, seed, "digits rendered by this program");
   if (auto train = read_pair(*directory, "train")) {
     return split(*train, 5'000, seed, "MNIST's training images");

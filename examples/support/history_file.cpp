@@ -21,7 +21,8 @@ HistoryFile::HistoryFile(const std::filesystem::path& directory)
 void HistoryFile::on_training_run_epoch_end(ta::Trainer& trainer,
                                             const ta::TrainingRunEpochEnd& event) {
   nlohmann::ordered_json line{{"epoch", event.epoch}, {"updates", trainer.progress().update}};
-  for (const char* name : {"train_loss", "eval_loss", "eval_accuracy", "learning_rate", "seconds"}) {
+  for (const char* name :
+       {"train_loss", "eval_loss", "eval_accuracy", "learning_rate", "seconds"}) {
     line[name] = event.metrics[name];
   }
   file_ << line.dump() << '\n' << std::flush;

@@ -60,8 +60,7 @@ Accelerator::~Accelerator() = default;
 
 void Accelerator::prepare(torch::nn::Module& module) const { module.to(device_); }
 
-std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset,
-                                                 DataLoaderOptions options) const {
+std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset, DataLoaderOptions options) const {
   options.device = device_;
   return std::make_unique<DataLoader>(std::move(dataset), std::move(options));
 }
@@ -82,9 +81,9 @@ void Accelerator::backward(const Mean& loss, torch::optim::Optimizer& optimizer,
   }
   auto& slot = windows_->slots[&optimizer];
   slot.reduced.reset();
-  slot.window.backward(loss, position,
-                       only_own_parameters ? parameters_of(optimizer)
-                                           : std::vector<torch::Tensor>{});
+  slot.window.backward(
+      loss, position,
+      only_own_parameters ? parameters_of(optimizer) : std::vector<torch::Tensor>{});
 }
 
 bool Accelerator::has_open_window(const torch::optim::Optimizer& optimizer) const noexcept {
@@ -116,8 +115,7 @@ torch::Tensor Accelerator::clip_gradient_norm(torch::optim::Optimizer& optimizer
   return norm;
 }
 
-void Accelerator::clip_gradient_value(torch::optim::Optimizer& optimizer,
-                                      double max_value) const {
+void Accelerator::clip_gradient_value(torch::optim::Optimizer& optimizer, double max_value) const {
   const torch::NoGradGuard no_grad;
   for (auto& gradient : gradients_of(optimizer)) gradient.clamp_(-max_value, max_value);
 }

@@ -32,7 +32,8 @@ c10::Device resolve_device(const std::string& name) {
   const c10::DeviceIndex index = device.has_index() ? device.index() : c10::DeviceIndex{0};
   if (index >= gpus) {
     throw ArgumentError(concat("Accelerator: device '", name, "' is not there, this program sees ",
-                               gpus, " CUDA devices; use cpu, or a CUDA build of LibTorch with a GPU"));
+                               gpus,
+                               " CUDA devices; use cpu, or a CUDA build of LibTorch with a GPU"));
   }
   return {c10::kCUDA, index};
 }

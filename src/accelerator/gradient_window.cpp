@@ -78,17 +78,15 @@ bool GradientWindow::note_weight(const Mean& loss, const WindowPosition& positio
 void GradientWindow::note_expected(const WindowPosition& position,
                                    std::optional<double> first_weight) {
   if (expected_ != 0) return;
-  const double rows = static_cast<double>(
-      position.window_rows.value_or(std::max<std::int64_t>(position.rows, 1) *
-                                    position.micro_batches));
+  const double rows = static_cast<double>(position.window_rows.value_or(
+      std::max<std::int64_t>(position.rows, 1) * position.micro_batches));
   if (!first_weight) {
     expected_ = rows;
     return;
   }
   if (!scale_of_rows_) {
-    scale_of_rows_ =
-        power_of_two_near(*first_weight / static_cast<double>(std::max<std::int64_t>(
-                                              position.rows, 1)));
+    scale_of_rows_ = power_of_two_near(
+        *first_weight / static_cast<double>(std::max<std::int64_t>(position.rows, 1)));
   }
   expected_ = rows * *scale_of_rows_;
 }

@@ -9,8 +9,8 @@
 namespace torch_accelerated {
 
 /// Adds up the gradients of one optimizer's window, weighted so that they end as the gradient of
-/// the window's mean loss: sum over micro-batches of (weight x mean) / E, times E / (sum of weights)
-/// at the end.
+/// the window's mean loss: sum over micro-batches of (weight x mean) / E, times E / (sum of
+/// weights) at the end.
 ///
 /// E, the expected weight of the window, only keeps magnitudes those of a mean. Over rows it is
 /// known and equal to the sum, so nothing is left to multiply.
@@ -37,11 +37,11 @@ class GradientWindow {
   void note_expected(const WindowPosition& position, std::optional<double> first_weight);
   void note_loss(const torch::Tensor& numerator, double weight);
 
-  double expected_ = 0;       // E
-  double host_weight_ = 0;    // of rows, and of weights on the CPU
-  torch::Tensor weight_;      // (), float64: of weights on other devices
-  double host_loss_ = 0;      // sum of weight x mean, on the CPU
-  torch::Tensor device_loss_; // (), float64: the same on other devices
+  double expected_ = 0;        // E
+  double host_weight_ = 0;     // of rows, and of weights on the CPU
+  torch::Tensor weight_;       // (), float64: of weights on other devices
+  double host_loss_ = 0;       // sum of weight x mean, on the CPU
+  torch::Tensor device_loss_;  // (), float64: the same on other devices
   double loss_ = 0;
   std::int64_t micro_batches_ = 0;
   std::optional<double> scale_of_rows_;  // a power of two; fixed at the first weighted loss

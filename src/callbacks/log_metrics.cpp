@@ -30,7 +30,8 @@ void LogMetrics::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEp
 }
 
 void LogMetrics::on_evaluation_run_end(Trainer& trainer, const EvaluationRunEnd& event) {
-  trainer.print(concat("Evaluation of ", event.result.rows, " rows: ", line_of(event.result.metrics)));
+  trainer.print(
+      concat("Evaluation of ", event.result.rows, " rows: ", line_of(event.result.metrics)));
 }
 
 }  // namespace torch_accelerated

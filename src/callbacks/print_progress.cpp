@@ -24,9 +24,9 @@ void PrintProgress::on_stop_training_error(Trainer& trainer, const StopTrainingE
 
 void PrintProgress::on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) {
   const auto& progress = event.result.progress;
-  auto line = concat("\nTraining run ended after ", progress.update, " updates in epoch ",
-                     progress.epoch, ", ", std::fixed, std::setprecision(1), event.result.seconds,
-                     " s");
+  auto line =
+      concat("\nTraining run ended after ", progress.update, " updates in epoch ", progress.epoch,
+             ", ", std::fixed, std::setprecision(1), event.result.seconds, " s");
   if (progress.skipped_updates > 0) line += concat(", ", progress.skipped_updates, " skipped");
   trainer.print(line);
 }

@@ -28,9 +28,7 @@ int terminal_width() {
 
 std::string as_clock(double seconds) {
   const auto whole = static_cast<long>(seconds);
-  const auto padded = [](long value) {
-    return concat(std::setw(2), std::setfill('0'), value);
-  };
+  const auto padded = [](long value) { return concat(std::setw(2), std::setfill('0'), value); };
   const auto hours = whole / 3600 > 0 ? concat(whole / 3600, ":") : std::string();
   return hours + padded(whole / 60 % 60) + ":" + padded(whole % 60);
 }
@@ -127,9 +125,8 @@ void ProgressBar::on_train_epoch_start(Trainer& trainer, const TrainEpochStart& 
 }
 
 void ProgressBar::on_train_step_end(Trainer& trainer, const TrainStepEnd& event) {
-  line_->update(event.micro_batch + 1, [&] {
-    return concat("  loss ", std::setprecision(4), trainer.progress().loss);
-  });
+  line_->update(event.micro_batch + 1,
+                [&] { return concat("  loss ", std::setprecision(4), trainer.progress().loss); });
 }
 
 void ProgressBar::on_train_epoch_end(Trainer&, const TrainEpochEnd&) { line_->close(); }

@@ -41,9 +41,8 @@ void RunningMean::add_on_host(const Mean& mean, std::int64_t rows, bool only_fin
 void RunningMean::add_on_device(const Mean& mean, std::int64_t rows, bool only_finite) {
   const torch::NoGradGuard no_grad;
   auto value = mean.numerator().detach().reshape({}).to(torch::kFloat64);
-  auto weight = mean.is_over_rows()
-                    ? torch::full({}, static_cast<double>(rows), value.options())
-                    : mean.weight().reshape({}).to(torch::kFloat64);
+  auto weight = mean.is_over_rows() ? torch::full({}, static_cast<double>(rows), value.options())
+                                    : mean.weight().reshape({}).to(torch::kFloat64);
   if (mean.is_over_rows()) value = value * weight;
   auto counts = weight != 0;
   if (only_finite) counts = counts.logical_and(torch::isfinite(value));

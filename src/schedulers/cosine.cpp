@@ -59,10 +59,10 @@ SchedulerFactory cosine(CosineOptions options) {
   check(options);
   return [options](torch::optim::Optimizer& optimizer, const RunConfig& config) {
     const auto whole = resolved(options, config);
-    return std::make_unique<CurveScheduler>(
-        optimizer, "cosine", [whole](std::int64_t update, double base_rate) {
-          return cosine_rate(update, base_rate, whole);
-        });
+    return std::make_unique<CurveScheduler>(optimizer, "cosine",
+                                            [whole](std::int64_t update, double base_rate) {
+                                              return cosine_rate(update, base_rate, whole);
+                                            });
   };
 }
 

@@ -22,9 +22,7 @@ std::optional<Batch> BatchCursor::next() {
   return batch;
 }
 
-bool BatchCursor::has_more() const {
-  return length_ ? given_ < *length_ : ahead_.has_value();
-}
+bool BatchCursor::has_more() const { return length_ ? given_ < *length_ : ahead_.has_value(); }
 
 std::optional<Batch> BatchCursor::read() {
   const auto end = length_ ? length_ : limit_;

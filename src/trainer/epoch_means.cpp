@@ -5,8 +5,7 @@
 
 namespace torch_accelerated {
 
-void EpochMeans::add(std::string_view name, const Mean& mean, std::int64_t rows,
-                     bool only_finite) {
+void EpochMeans::add(std::string_view name, const Mean& mean, std::int64_t rows, bool only_finite) {
   const auto same_name = [name](const auto& entry) { return entry.first == name; };
   auto place = std::find_if(means_.begin(), means_.end(), same_name);
   if (place == means_.end()) {

@@ -83,9 +83,8 @@ void check_optimizer(OptionCheck& check, const OptimizerSlot& slot, const Parame
       const auto* tensor = parameter.unsafeGetTensorImpl();
       const auto named = trainable.find(tensor);
       if (named != trainable.end()) ++trained;
-      const auto name = named != trainable.end()
-                            ? "'" + named->second + "'"
-                            : concat("of shape ", parameter.sizes());
+      const auto name = named != trainable.end() ? "'" + named->second + "'"
+                                                 : concat("of shape ", parameter.sizes());
       check.require(++seen[tensor] != 2,
                     concat("optimizer '", slot.name, "' holds the tensor ", name,
                            " twice; give each parameter once, also where two names share it"));

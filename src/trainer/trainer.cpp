@@ -63,8 +63,8 @@ void Trainer::start(TrainOptions options) {
 StepOutput Trainer::step(const Batch& batch) {
   auto& run = state_->own_loop("step");
   if (run_config().max_updates && progress().update >= *run_config().max_updates) {
-    throw StateError(concat("step: the run has made its max_updates of ",
-                            *run_config().max_updates, "; call finish()"));
+    throw StateError(concat("step: the run has made its max_updates of ", *run_config().max_updates,
+                            "; call finish()"));
   }
   return state_->guarded("step", OnError::kEndRun, [&] {
     const auto window = run_config().gradient_accumulation_steps;
@@ -121,8 +121,7 @@ void Trainer::begin_epoch() {
 // Whether the epoch went to its end, and no stop cut it short.
 bool Trainer::train_one_epoch() {
   auto& run = *state_->run;
-  BatchCursor cursor(*run.source, state_->batches_left(),
-                     run_config().gradient_accumulation_steps);
+  BatchCursor cursor(*run.source, state_->batches_left(), run_config().gradient_accumulation_steps);
   while (const auto batch = cursor.next()) {
     run.position = cursor.position();
     micro_batch(*batch);
@@ -250,7 +249,8 @@ void Trainer::end_epoch() {
                  state_->progress.update, run.train_metrics};
   if (run.eval_source) {
     row.metrics.merge(
-        evaluation(*run.eval_source, state_->progress.epoch, run_config().limit_eval_batches).metrics);
+        evaluation(*run.eval_source, state_->progress.epoch, run_config().limit_eval_batches)
+            .metrics);
   }
   row.metrics.set("learning_rate", state_->progress.learning_rate);
   row.metrics.set("rows_per_second", static_cast<double>(run.rows) / seconds);

@@ -28,8 +28,9 @@ Run& TrainerState::running(const char* call) {
 Run& TrainerState::own_loop(const char* call) {
   auto& own = running(call);
   if (own.source == nullptr) return own;
-  throw StateError(concat(call, ": train() owns the loop of this run; use start(), step() and finish() "
-                                "for a loop of your own, request_stop() to end this one"));
+  throw StateError(concat(call,
+                          ": train() owns the loop of this run; use start(), step() and finish() "
+                          "for a loop of your own, request_stop() to end this one"));
 }
 
 OptimizerSlot& TrainerState::slot_of(const torch::optim::Optimizer& optimizer) {
@@ -43,8 +44,9 @@ OptimizerSlot& TrainerState::slot_of(const torch::optim::Optimizer& optimizer) {
 
 void TrainerState::require_idle(const char* call) const {
   if (!run) return;
-  throw StateError(concat(call, ": a run is going on; call it before train() or start(), or after "
-                                "finish()"));
+  throw StateError(concat(call,
+                          ": a run is going on; call it before train() or start(), or after "
+                          "finish()"));
 }
 
 std::optional<std::int64_t> TrainerState::batches_left() const {

@@ -36,14 +36,14 @@ struct Run {
   TrainOptions options;
   BatchSource* source = nullptr;  // none where the program owns the loop
   std::unique_ptr<BatchSource> eval_source = nullptr;
-  WindowPosition position = {};       // of the micro-batch in progress
-  bool only_own_parameters = false;   // whether gradients must be kept to each optimizer's own
-  bool update_skipped = false;        // in the window in progress
+  WindowPosition position = {};      // of the micro-batch in progress
+  bool only_own_parameters = false;  // whether gradients must be kept to each optimizer's own
+  bool update_skipped = false;       // in the window in progress
   bool in_epoch = false;
-  EpochMeans means = {};              // of the epoch in progress
-  std::int64_t rows = 0;              // of the epoch in progress
-  MetricValues train_metrics = {};    // of the last finished epoch
-  MetricValues metrics = {};          // the last finished row
+  EpochMeans means = {};            // of the epoch in progress
+  std::int64_t rows = 0;            // of the epoch in progress
+  MetricValues train_metrics = {};  // of the last finished epoch
+  MetricValues metrics = {};        // the last finished row
   std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point epoch_began = began;
 };
@@ -64,8 +64,8 @@ struct TrainerState {
   std::vector<OptimizerSlot> optimizers;               // the Trainer's own first
   std::vector<MetricSlot> metrics;
   History history;
-  std::optional<RunConfig> config;      // of the run in progress, or of the last
-  Progress progress;                    // likewise
+  std::optional<RunConfig> config;  // of the run in progress, or of the last
+  Progress progress;                // likewise
   std::optional<Run> run;
   StopRequest stop;
   bool initialised = false;

@@ -19,11 +19,11 @@ torch::Tensor mean_loss(torch::nn::Sequential net, const ta::Batch& batch, std::
                          batch["target"].slice(0, begin, end));
 }
 
-ta::Mean weighted_loss(torch::nn::Sequential net, const ta::Batch& batch,
-                       const torch::Tensor& mask, std::int64_t begin, std::int64_t end) {
-  const auto errors = (net->forward(batch["data"].slice(0, begin, end)) -
-                       batch["target"].slice(0, begin, end))
-                          .square();
+ta::Mean weighted_loss(torch::nn::Sequential net, const ta::Batch& batch, const torch::Tensor& mask,
+                       std::int64_t begin, std::int64_t end) {
+  const auto errors =
+      (net->forward(batch["data"].slice(0, begin, end)) - batch["target"].slice(0, begin, end))
+          .square();
   const auto used = mask.slice(0, begin, end);
   return {(errors * used).sum(), used.sum()};
 }
@@ -34,7 +34,8 @@ std::vector<torch::Tensor> gradients(const torch::nn::Sequential& net) {
   return all;
 }
 
-double largest_difference(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
+double largest_difference(const std::vector<torch::Tensor>& a,
+                          const std::vector<torch::Tensor>& b) {
   double largest = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     largest = std::max(largest, (a[i] - b[i]).abs().max().item<double>());
@@ -82,9 +83,9 @@ TEST(Accelerator, MicroBatchesOfKnownRowsAddUpToOneBatch) {
   auto optimizer = sgd(net);
   ta::Accelerator accelerator({.device = "cpu"});
   const auto backward = [&](std::int64_t begin, std::int64_t end, bool last) {
-    accelerator.backward(mean_loss(net, batch, begin, end), optimizer,
-                         {.rows = end - begin, .window_rows = 10, .micro_batches = 3,
-                          .is_last = last});
+    accelerator.backward(
+        mean_loss(net, batch, begin, end), optimizer,
+        {.rows = end - begin, .window_rows = 10, .micro_batches = 3, .is_last = last});
   };
   backward(0, 4, false);
   backward(4, 8, false);
@@ -121,13 +122,15 @@ TEST(Accelerator, TokenWeightsOfAnySizeAddUpToOneBatch) {
   const std::vector<std::int64_t> cuts{0, 7, 8, 8, 12};
   for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
     accelerator.backward(weighted_loss(net, batch, mask, cuts[i], cuts[i + 1]), optimizer,
-                         {.rows = cuts[i + 1] - cuts[i], .window_rows = 12, .micro_batches = 4,
+                         {.rows = cuts[i + 1] - cuts[i],
+                          .window_rows = 12,
+                          .micro_batches = 4,
                           .is_last = i + 2 == cuts.size()});
   }
   EXPECT_EQ(accelerator.reduce_gradients(optimizer), ta::Gradients::kReady);
   EXPECT_LT(largest_difference(gradients(net), gradients(whole)), 1e-15);
-  EXPECT_NEAR(accelerator.window_loss(optimizer),
-              (loss.numerator() / loss.weight()).item<double>(), 1e-15);
+  EXPECT_NEAR(accelerator.window_loss(optimizer), (loss.numerator() / loss.weight()).item<double>(),
+              1e-15);
 }
 
 TEST(Accelerator, AWindowOfWeightZeroIsEmptyAndTheNextOneIsExact) {
@@ -162,10 +165,9 @@ TEST(Accelerator, RefusesALossWithoutAGraph) {
   auto net = tiny_net();
   auto optimizer = sgd(net);
   ta::Accelerator accelerator({.device = "cpu"});
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
-                accelerator.backward(torch::ones({}), optimizer);
-              }),
-              HasSubstr("no graph"));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { accelerator.backward(torch::ones({}), optimizer); }),
+      HasSubstr("no graph"));
   EXPECT_THAT(message_of<ta::ArgumentError>([&] { accelerator.backward(ta::Mean(), optimizer); }),
               HasSubstr("no value"));
 }
@@ -203,7 +205,8 @@ TEST(Accelerator, GathersAndReducesInAWorldOfOne) {
 }
 
 TEST(Autocast, RunsMatrixProductsInBf16AndGivesBackWhatWas) {
-  const ta::Accelerator accelerator({.device = "cpu", .mixed_precision = ta::MixedPrecision::kBf16});
+  const ta::Accelerator accelerator(
+      {.device = "cpu", .mixed_precision = ta::MixedPrecision::kBf16});
   auto net = tiny_net();
   const auto batch = tiny_batch(4);
   {

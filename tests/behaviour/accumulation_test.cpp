@@ -98,8 +98,10 @@ TEST(Accumulation, FinishMakesAnUpdateOfAnOpenWindow) {
   auto optimizer = sgd(net);
   ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
   trainer.start({.gradient_accumulation_steps = 4});
-  trainer.step({{"data", batch["data"].slice(0, 0, 4)}, {"target", batch["target"].slice(0, 0, 4)}});
-  trainer.step({{"data", batch["data"].slice(0, 4, 6)}, {"target", batch["target"].slice(0, 4, 6)}});
+  trainer.step(
+      {{"data", batch["data"].slice(0, 0, 4)}, {"target", batch["target"].slice(0, 0, 4)}});
+  trainer.step(
+      {{"data", batch["data"].slice(0, 4, 6)}, {"target", batch["target"].slice(0, 4, 6)}});
   EXPECT_EQ(trainer.progress().update, 0);
   EXPECT_EQ(trainer.finish().progress.update, 1);
 
@@ -114,16 +116,15 @@ TEST(Accumulation, AnUpdateThatWeighsNothingIsSkippedAndCounted) {
   auto net = tiny_net();
   auto optimizer = sgd(net);
   std::vector<std::string> trace;
-  ta::Trainer trainer(net,
-                      [](const ta::TensorDict& outputs, const ta::Batch&) {
-                        return ta::Mean((outputs.only() * 0).sum(), torch::zeros({}));
-                      },
-                      optimizer, ta::CallbackList(RecordingCallback(trace)));
+  ta::Trainer trainer(
+      net,
+      [](const ta::TensorDict& outputs, const ta::Batch&) {
+        return ta::Mean((outputs.only() * 0).sum(), torch::zeros({}));
+      },
+      optimizer, ta::CallbackList(RecordingCallback(trace)));
   ta::set_log_level(ta::LogLevel::kOff);
-  const auto result =
-      trainer.train(tiny_batch(8), {.num_epochs = 1,
-                                    .per_device_batch_size = 4,
-                                    .scheduler = ta::cosine()});
+  const auto result = trainer.train(
+      tiny_batch(8), {.num_epochs = 1, .per_device_batch_size = 4, .scheduler = ta::cosine()});
   ta::set_log_level(ta::LogLevel::kInfo);
   EXPECT_EQ(result.progress.update, 2);
   EXPECT_EQ(result.progress.skipped_updates, 2);

@@ -17,7 +17,8 @@ torch::nn::Sequential make_discriminator() {
   return torch::nn::Sequential(torch::nn::Linear(2, 8), torch::nn::Tanh(), torch::nn::Linear(8, 1));
 }
 
-torch::Tensor score(torch::nn::Sequential& discriminator, const torch::Tensor& points, double label) {
+torch::Tensor score(torch::nn::Sequential& discriminator, const torch::Tensor& points,
+                    double label) {
   const auto logits = discriminator->forward(points);
   return torch::binary_cross_entropy_with_logits(logits, torch::full_like(logits, label));
 }

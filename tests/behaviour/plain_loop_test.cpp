@@ -84,7 +84,8 @@ TEST(PlainLoop, IsNotChangedByEvaluationMetricsOrWorkers) {
   auto optimizer = sgd(net);
   ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
   trainer.add_metric(
-      "first", [](const ta::TensorDict& outputs, const ta::Batch&) {
+      "first",
+      [](const ta::TensorDict& outputs, const ta::Batch&) {
         return outputs.only().select(1, 0).mean();
       },
       ta::MetricPhases::kTrainingAndEvaluation);

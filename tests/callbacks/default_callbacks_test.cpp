@@ -112,11 +112,12 @@ TEST(ProgressBar, IsTakenAwayAfterAnException) {
   const Terminal terminal;
   Fixture f;
   {
-    ta::Trainer trainer(f.net, torch::nn::MSELoss(), f.optimizer,
-                        ta::CallbackList(ta::ProgressBar(), AtStepEnd([](auto&, const auto& event) {
-                                           std::this_thread::sleep_for(std::chrono::milliseconds(120));
-                                           if (event.updates == 3) throw std::runtime_error("no");
-                                         })));
+    ta::Trainer trainer(
+        f.net, torch::nn::MSELoss(), f.optimizer,
+        ta::CallbackList(ta::ProgressBar(), AtStepEnd([](auto&, const auto& event) {
+                           std::this_thread::sleep_for(std::chrono::milliseconds(120));
+                           if (event.updates == 3) throw std::runtime_error("no");
+                         })));
     EXPECT_THROW(trainer.train(tiny_batch(32), {.num_epochs = 1, .per_device_batch_size = 4}),
                  ta::UserCodeError);
   }
@@ -126,7 +127,8 @@ TEST(ProgressBar, IsTakenAwayAfterAnException) {
 TEST(ProgressBar, IsSilentWhereStderrIsNoTerminal) {
   Fixture f;
   testing::internal::CaptureStderr();
-  ta::Trainer trainer(f.net, torch::nn::MSELoss(), f.optimizer, ta::CallbackList(ta::ProgressBar()));
+  ta::Trainer trainer(f.net, torch::nn::MSELoss(), f.optimizer,
+                      ta::CallbackList(ta::ProgressBar()));
   trainer.train(tiny_batch(8), {.num_epochs = 1});
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }

@@ -24,9 +24,7 @@ TEST(Mean, RefusesWhatIsNoScalar) {
               HasSubstr("shape [32], a scalar is wanted"));
   EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::Mean(torch::Tensor()); }),
               HasSubstr("undefined"));
-  EXPECT_THAT(message_of<ta::ArgumentError>([] {
-                ta::Mean(torch::ones({}), torch::ones({2}));
-              }),
+  EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::Mean(torch::ones({}), torch::ones({2})); }),
               HasSubstr("the weight has shape [2]"));
 }
 

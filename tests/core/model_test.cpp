@@ -71,10 +71,9 @@ TEST(Model, RefusesAnImplOnTheStack) {
 }
 
 TEST(Model, RefusesANullModule) {
-  EXPECT_THAT(message_of<ta::ArgumentError>([] {
-                const ta::Model model(std::shared_ptr<BatchNetImpl>{});
-              }),
-              HasSubstr("null"));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([] { const ta::Model model(std::shared_ptr<BatchNetImpl>{}); }),
+      HasSubstr("null"));
 }
 
 TEST(LossFunction, TakesModulesFunctionsAndMeans) {

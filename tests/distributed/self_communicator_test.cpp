@@ -23,10 +23,9 @@ TEST(SelfCommunicator, IsAWorldOfOne) {
 
 TEST(SelfCommunicator, RefusesARootThatIsNotThere) {
   std::string bytes;
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
-                ta::make_self_communicator()->broadcast(bytes, 1);
-              }),
-              testing::HasSubstr("rank 1"));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { ta::make_self_communicator()->broadcast(bytes, 1); }),
+      testing::HasSubstr("rank 1"));
 }
 
 }  // namespace

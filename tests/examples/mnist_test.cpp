@@ -15,9 +15,9 @@ namespace tests {
 namespace {
 
 namespace fs = std::filesystem;
-using torch_accelerated::testing::TempDir;
 using testing::AllOf;
 using testing::HasSubstr;
+using torch_accelerated::testing::TempDir;
 
 struct Finished {
   int status = 0;
@@ -30,7 +30,8 @@ Finished run(const std::string& example, const std::string& arguments) {
   if (pipe == nullptr) throw std::runtime_error("popen: " + command);
   Finished finished;
   std::array<char, 4096> buffer{};
-  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr) finished.output += buffer.data();
+  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr)
+    finished.output += buffer.data();
   finished.status = WEXITSTATUS(::pclose(pipe));
   return finished;
 }

@@ -22,16 +22,15 @@ TEST(Accuracy, CountsRowsWhoseBestScoreIsTheirClass) {
 }
 
 TEST(Accuracy, CountsTheTopK) {
-  const auto mean =
-      ta::accuracy({.top_k = 2})({{"output", kScores()}}, {{"target", kClasses()}});
+  const auto mean = ta::accuracy({.top_k = 2})({{"output", kScores()}}, {{"target", kClasses()}});
   EXPECT_EQ(mean.numerator().item<std::int64_t>(), 3);
 }
 
 TEST(Accuracy, RefusesWhatDoesNotFit) {
-  EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::accuracy({.top_k = 0}); }), HasSubstr("got 0"));
-  EXPECT_THAT(message_of<ta::ArgumentError>([] {
-                ta::accuracy()({{"output", kScores()}}, {{"target", torch::ones({3})}});
-              }),
+  EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::accuracy({.top_k = 0}); }),
+              HasSubstr("got 0"));
+  EXPECT_THAT(message_of<ta::ArgumentError>(
+                  [] { ta::accuracy()({{"output", kScores()}}, {{"target", torch::ones({3})}}); }),
               HasSubstr("scores have shape [4, 3], classes [3]"));
   EXPECT_THAT(message_of<ta::ArgumentError>([] {
                 ta::accuracy({.top_k = 4})({{"output", kScores()}}, {{"target", kClasses()}});

@@ -66,11 +66,10 @@ TEST(CosineScheduler, RefusesLengthsThatLeaveNothing) {
                 ta::cosine({.warmup_updates = 6, .cooldown_updates = 4})(optimizer, config);
               }),
               HasSubstr("leave nothing of a run of 10"));
-  EXPECT_THAT(message_of<ta::ArgumentError>([] {
-                ta::cosine({.warmup_updates = -1, .min_rate = -2.0});
-              }),
-              testing::AllOf(HasSubstr("warmup_updates must be >= 0, got -1"),
-                             HasSubstr("min_rate must be >= 0, got -2")));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([] { ta::cosine({.warmup_updates = -1, .min_rate = -2.0}); }),
+      testing::AllOf(HasSubstr("warmup_updates must be >= 0, got -1"),
+                     HasSubstr("min_rate must be >= 0, got -2")));
 }
 
 }  // namespace

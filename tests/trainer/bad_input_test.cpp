@@ -42,8 +42,8 @@ TEST(BadInput, OptionsAreToldAllAtOnceAndBeforeAnyEvent) {
         "eval_per_device_batch_size must be >= 1, got 0", "max_updates must be >= 1, got 0",
         "gradient_accumulation_steps must be >= 1, got 0", "clip_gradient_norm must be > 0, got 0",
         "clip_gradient_value must be > 0, got nan", "train_loader.num_workers must be >= 0, got -1",
-        "train_loader.prefetch_batches must be >= 1, got 0", "limit_train_batches must be >= 1, got 0",
-        "limit_eval_batches must be >= 1, got -1"}) {
+        "train_loader.prefetch_batches must be >= 1, got 0",
+        "limit_train_batches must be >= 1, got 0", "limit_eval_batches must be >= 1, got -1"}) {
     EXPECT_THAT(message, HasSubstr(part));
   }
   EXPECT_TRUE(f.trace.empty());
@@ -51,15 +51,17 @@ TEST(BadInput, OptionsAreToldAllAtOnceAndBeforeAnyEvent) {
 
 TEST(BadInput, AGlobalBatchThatCannotBeCut) {
   Fixture f;
-  EXPECT_THAT(f.refusal({.num_epochs = 1, .global_batch_size = 10, .gradient_accumulation_steps = 4}),
-              HasSubstr("global_batch_size 10 can't be cut into 4"));
+  EXPECT_THAT(
+      f.refusal({.num_epochs = 1, .global_batch_size = 10, .gradient_accumulation_steps = 4}),
+      HasSubstr("global_batch_size 10 can't be cut into 4"));
 }
 
 TEST(BadInput, EmptyDatasets) {
   Fixture f;
   EXPECT_THAT(f.refusal({.num_epochs = 1}, 0), HasSubstr("the training dataset is empty"));
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.train(ta::Dataset(), {.num_epochs = 1}); }),
-              HasSubstr("the training dataset is empty"));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { f.trainer.train(ta::Dataset(), {.num_epochs = 1}); }),
+      HasSubstr("the training dataset is empty"));
   EXPECT_THAT(f.refusal({.num_epochs = 1, .eval_dataset = tiny_batch(0)}),
               HasSubstr("eval_dataset is empty"));
   EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.evaluate(tiny_batch(0)); }),
@@ -73,10 +75,10 @@ TEST(BadInput, EmptyDatasets) {
 
 TEST(BadInput, DropLastThatLeavesNothing) {
   Fixture f;
-  EXPECT_THAT(f.refusal({.num_epochs = 1,
-                         .per_device_batch_size = 16,
-                         .train_loader = {.drop_last = true}}),
-              HasSubstr("drop_last"));
+  EXPECT_THAT(
+      f.refusal(
+          {.num_epochs = 1, .per_device_batch_size = 16, .train_loader = {.drop_last = true}}),
+      HasSubstr("drop_last"));
 }
 
 TEST(BadInput, ASourceWithoutBatches) {
@@ -93,8 +95,9 @@ TEST(BadInput, AModelWithoutParameters) {
   auto optimizer = sgd(net);
   ta::Trainer trainer(torch::nn::Sequential(torch::nn::ReLU()), torch::nn::MSELoss(), optimizer,
                       ta::CallbackList());
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
-              AllOf(HasSubstr("the model has no parameters"), HasSubstr("holds none")));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+      AllOf(HasSubstr("the model has no parameters"), HasSubstr("holds none")));
 }
 
 TEST(BadInput, AnOptimizerThatHoldsATensorTwice) {
@@ -103,8 +106,9 @@ TEST(BadInput, AnOptimizerThatHoldsATensorTwice) {
   parameters.push_back(parameters[2]);
   torch::optim::SGD optimizer(parameters, 0.1);
   ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
-              AllOf(HasSubstr("'2.weight'"), HasSubstr("twice")));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+      AllOf(HasSubstr("'2.weight'"), HasSubstr("twice")));
 }
 
 TEST(BadInput, ALossThatIsNoScalarOrHasNoGraph) {
@@ -126,10 +130,10 @@ TEST(BadInput, ALossThatIsNoScalarOrHasNoGraph) {
 
 TEST(BadInput, AFailureOfTheFirstStepTellsTheBatchAndTheParameters) {
   Fixture f;
-  const ta::Batch wrong{{"data", torch::ones({4, 9}, torch::kFloat64)}, {"target", torch::ones({4, 3})}};
-  EXPECT_THAT(message_of<ta::UserCodeError>([&] {
-                f.trainer.train(wrong, {.num_epochs = 1, .per_device_batch_size = 4});
-              }),
+  const ta::Batch wrong{{"data", torch::ones({4, 9}, torch::kFloat64)},
+                        {"target", torch::ones({4, 3})}};
+  EXPECT_THAT(message_of<ta::UserCodeError>(
+                  [&] { f.trainer.train(wrong, {.num_epochs = 1, .per_device_batch_size = 4}); }),
               AllOf(HasSubstr("train_step failed at epoch 1, update 0"),
                     HasSubstr("data: double [4, 9]"), HasSubstr("parameter is float")));
 }
@@ -176,8 +180,9 @@ TEST(BadInput, WhatACallbackThrowsIsNestedInATypedError) {
 TEST(BadInput, WhatIsNoExceptionIsTypedToo) {
   Fixture f;
   f.trainer.callbacks().add(AtStepEnd([](ta::Trainer&, const ta::TrainStepEnd&) { throw 42; }));
-  EXPECT_THAT(message_of<ta::UserCodeError>([&] { f.trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
-              HasSubstr("no std::exception"));
+  EXPECT_THAT(
+      message_of<ta::UserCodeError>([&] { f.trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+      HasSubstr("no std::exception"));
 }
 
 // Throws at one event.
@@ -194,7 +199,9 @@ class ThrowsAt : public ta::Callback {
   void on_eval_step_start(ta::Trainer&, const ta::EvalStepStart& e) override { act(e); }
   void on_eval_step_end(ta::Trainer&, const ta::EvalStepEnd& e) override { act(e); }
   void on_eval_epoch_end(ta::Trainer&, const ta::EvalEpochEnd& e) override { act(e); }
-  void on_training_run_epoch_end(ta::Trainer&, const ta::TrainingRunEpochEnd& e) override { act(e); }
+  void on_training_run_epoch_end(ta::Trainer&, const ta::TrainingRunEpochEnd& e) override {
+    act(e);
+  }
   void on_training_run_end(ta::Trainer&, const ta::TrainingRunEnd& e) override { act(e); }
   void on_stop_training_error(ta::Trainer&, const ta::StopTrainingError& e) override { act(e); }
 
@@ -240,7 +247,8 @@ TEST(BadInput, CallsOutOfOrderAreRefused) {
               HasSubstr("call start()"));
   EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.finish(); }), HasSubstr("call start()"));
   f.trainer.start({.max_updates = 1});
-  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.start({}); }), HasSubstr("a run is going on"));
+  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.start({}); }),
+              HasSubstr("a run is going on"));
   EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.add_optimizer("x", f.optimizer); }),
               HasSubstr("a run is going on"));
 }
@@ -261,8 +269,9 @@ TEST(BadInput, TrainingFromWithinARunIsRefused) {
   f.trainer.callbacks().add(AtStepEnd([](ta::Trainer& trainer, const ta::TrainStepEnd&) {
     trainer.train(tiny_batch(4), {.num_epochs = 1});
   }));
-  EXPECT_THAT(message_of<ta::StateError>([&] { f.trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
-              HasSubstr("a run is going on"));
+  EXPECT_THAT(
+      message_of<ta::StateError>([&] { f.trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+      HasSubstr("a run is going on"));
 }
 
 TEST(BadInput, EvaluatingFromWithinARunWorks) {
@@ -272,24 +281,26 @@ TEST(BadInput, EvaluatingFromWithinARunWorks) {
     loss = trainer.evaluate(tiny_batch(5)).metrics["eval_loss"];
     EXPECT_TRUE(trainer.model().module().is_training());
   }));
-  EXPECT_EQ(f.trainer.train(tiny_batch(8), {.num_epochs = 1, .per_device_batch_size = 4})
-                .progress.update,
-            2);
+  EXPECT_EQ(
+      f.trainer.train(tiny_batch(8), {.num_epochs = 1, .per_device_batch_size = 4}).progress.update,
+      2);
   EXPECT_GT(loss, 0);
 }
 
 TEST(BadInput, NamesThatAreTaken) {
   Fixture f;
   f.trainer.register_module("other", tiny_net(8));
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.register_module("other", tiny_net(8)); }),
-              HasSubstr("'other' is taken"));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { f.trainer.register_module("other", tiny_net(8)); }),
+      HasSubstr("'other' is taken"));
   EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.register_module("", tiny_net(8)); }),
               HasSubstr("not empty"));
   EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.add_optimizer("same", f.optimizer); }),
               HasSubstr("add each once"));
   f.trainer.add_metric("accuracy", ta::accuracy());
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.add_metric("accuracy", ta::accuracy()); }),
-              HasSubstr("'accuracy' is taken"));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { f.trainer.add_metric("accuracy", ta::accuracy()); }),
+      HasSubstr("'accuracy' is taken"));
 }
 
 }  // namespace

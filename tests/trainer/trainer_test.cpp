@@ -23,7 +23,8 @@ struct Fixture {
 TEST(Trainer, LearnsAndRecordsEachEpoch) {
   Fixture f;
   const auto result = f.trainer.train(
-      tiny_batch(32), {.num_epochs = 20, .eval_dataset = tiny_batch(9, 2), .per_device_batch_size = 4});
+      tiny_batch(32),
+      {.num_epochs = 20, .eval_dataset = tiny_batch(9, 2), .per_device_batch_size = 4});
   const auto& history = f.trainer.history();
   ASSERT_EQ(history.rows().size(), 20U);
   EXPECT_EQ(history.rows().back().epoch, 20);
@@ -82,7 +83,8 @@ TEST(Trainer, EvaluationGivesEachPartItsOwnModeBack) {
 
 TEST(Trainer, TrainsTwiceInARowAndGivesTheLearningRateBack) {
   Fixture f;
-  const ta::TrainOptions options{.num_epochs = 2, .per_device_batch_size = 4, .scheduler = ta::cosine()};
+  const ta::TrainOptions options{
+      .num_epochs = 2, .per_device_batch_size = 4, .scheduler = ta::cosine()};
   const auto first = f.trainer.train(tiny_batch(8), options);
   EXPECT_NEAR(first.progress.learning_rate, 0.1 * (1 + std::cos(M_PI * 0.75)) / 2, 1e-12);
   EXPECT_EQ(f.optimizer.param_groups()[0].options().get_lr(), 0.1);
@@ -253,11 +255,10 @@ TEST(NonFinite, SeesANormThatClippingFindsNotFinite) {
   auto net = tiny_net();
   auto optimizer = sgd(net);
   // The loss is finite, its gradient is not: d sqrt(x) at 0.
-  ta::Trainer trainer(net,
-                      [](const torch::Tensor& output, const torch::Tensor&) {
-                        return (output * 0).sum().sqrt();
-                      },
-                      optimizer, ta::CallbackList());
+  ta::Trainer trainer(
+      net,
+      [](const torch::Tensor& output, const torch::Tensor&) { return (output * 0).sum().sqrt(); },
+      optimizer, ta::CallbackList());
   EXPECT_THAT(message_of<ta::NumericError>([&] {
                 trainer.train(tiny_batch(4), {.num_epochs = 1, .clip_gradient_norm = 1.0});
               }),
@@ -361,22 +362,21 @@ TEST(Trainer, CallsEveryOverridableStepInItsPlace) {
                                 .eval_dataset = tiny_batch(4),
                                 .per_device_batch_size = 4,
                                 .gradient_accumulation_steps = 2});
-  EXPECT_THAT(trace,
-              ElementsAre("default_train_loader_options", "create_train_dataloader",
-                          "default_eval_loader_options", "create_eval_dataloader",
-                          "create_run_config", "create_scheduler", "training_run_start",
-                          "train_epoch_start", "train_step", "calculate_train_batch_loss",
-                          "backward_step", "train_step", "calculate_train_batch_loss",
-                          "backward_step", "clip_gradients", "optimizer_step", "scheduler_step",
-                          "optimizer_zero_grad", "train_epoch_end", "eval_epoch_start",
-                          "calculate_eval_batch_loss", "eval_epoch_end", "training_run_epoch_end",
-                          "training_run_end"));
+  EXPECT_THAT(trace, ElementsAre("default_train_loader_options", "create_train_dataloader",
+                                 "default_eval_loader_options", "create_eval_dataloader",
+                                 "create_run_config", "create_scheduler", "training_run_start",
+                                 "train_epoch_start", "train_step", "calculate_train_batch_loss",
+                                 "backward_step", "train_step", "calculate_train_batch_loss",
+                                 "backward_step", "clip_gradients", "optimizer_step",
+                                 "scheduler_step", "optimizer_zero_grad", "train_epoch_end",
+                                 "eval_epoch_start", "calculate_eval_batch_loss", "eval_epoch_end",
+                                 "training_run_epoch_end", "training_run_end"));
   trace.clear();
   trainer.evaluate(tiny_batch(4));
-  EXPECT_THAT(trace, ElementsAre("default_eval_loader_options", "create_eval_dataloader",
-                                 "evaluation_run_start", "eval_epoch_start",
-                                 "calculate_eval_batch_loss", "eval_epoch_end",
-                                 "evaluation_run_end"));
+  EXPECT_THAT(trace,
+              ElementsAre("default_eval_loader_options", "create_eval_dataloader",
+                          "evaluation_run_start", "eval_epoch_start", "calculate_eval_batch_loss",
+                          "eval_epoch_end", "evaluation_run_end"));
 }
 
 // Steps as code from elsewhere would, without the Trainer's own.

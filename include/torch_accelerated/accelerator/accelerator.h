@@ -19,7 +19,8 @@ namespace torch_accelerated {
 
 /// Where steps run.
 struct AcceleratorOptions {
-  std::string device = {};  ///< "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU
+  std::string device =
+      {};  ///< "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU
   MixedPrecision mixed_precision = MixedPrecision::kNo;
 };
 

@@ -10,9 +10,9 @@ namespace torch_accelerated {
 ///
 /// The default is a micro-batch that is a window of its own.
 struct WindowPosition {
-  std::int64_t rows = 1;                    ///< of this micro-batch
+  std::int64_t rows = 1;                         ///< of this micro-batch
   std::optional<std::int64_t> window_rows = {};  ///< of the whole window, where known beforehand
-  std::int64_t micro_batches = 1;           ///< of the window, as planned
+  std::int64_t micro_batches = 1;                ///< of the window, as planned
   bool is_last = true;
 };
 

@@ -16,20 +16,21 @@ namespace detail {
 /// A module such as torch::nn::CrossEntropyLoss. Asked for its forward, as the holder's own call
 /// operator can't be asked about anything without being compiled.
 template <class F>
-concept LossModule =
-    requires(F& holder, const torch::Tensor& output, const torch::Tensor& target) {
-      { holder.ptr()->forward(output, target) } -> std::convertible_to<Mean>;
-    };
-
-template <class F>
-concept LossOfDicts = !requires(F& holder) { holder.ptr(); } && requires(F& f, const TensorDict& outputs, const Batch& batch) {
-  { f(outputs, batch) } -> std::convertible_to<Mean>;
+concept LossModule = requires(F& holder, const torch::Tensor& output, const torch::Tensor& target) {
+  { holder.ptr()->forward(output, target) } -> std::convertible_to<Mean>;
 };
 
 template <class F>
-concept LossOfTensors = !requires(F& holder) { holder.ptr(); } && requires(F& f, const torch::Tensor& output, const torch::Tensor& target) {
-  { f(output, target) } -> std::convertible_to<Mean>;
-};
+concept LossOfDicts = !requires(F& holder) { holder.ptr(); } &&
+                      requires(F& f, const TensorDict& outputs, const Batch& batch) {
+                        { f(outputs, batch) } -> std::convertible_to<Mean>;
+                      };
+
+template <class F>
+concept LossOfTensors = !requires(F& holder) { holder.ptr(); } &&
+                        requires(F& f, const torch::Tensor& output, const torch::Tensor& target) {
+                          { f(output, target) } -> std::convertible_to<Mean>;
+                        };
 
 }  // namespace detail
 

@@ -25,14 +25,12 @@ template <class T>
 concept ModuleHolder = requires(const T& holder) { holder.ptr()->train(); };
 
 template <class Impl>
-concept ForwardOfTensor = requires(Impl& module, const torch::Tensor& data) {
-  as_outputs(module.forward(data));
-};
+concept ForwardOfTensor =
+    requires(Impl& module, const torch::Tensor& data) { as_outputs(module.forward(data)); };
 
 template <class Impl>
-concept ForwardOfBatch = requires(Impl& module, const Batch& batch) {
-  as_outputs(module.forward(batch));
-};
+concept ForwardOfBatch =
+    requires(Impl& module, const Batch& batch) { as_outputs(module.forward(batch)); };
 
 }  // namespace detail
 

@@ -20,28 +20,28 @@ enum class NonFinite {
 /// What a run will do: the options that were asked for, resolved once before the first event.
 struct RunConfig {
   std::int64_t num_epochs = 0;
-  std::optional<std::int64_t> train_rows;            ///< nothing for a stream of unknown length
-  std::optional<std::int64_t> eval_rows;             ///< nothing without an evaluation dataset
-  std::int64_t per_device_batch_size = 0;            ///< rows of a micro-batch; 0 for a stream
-  std::int64_t global_batch_size = 0;                ///< rows of an update, all ranks; 0 for a stream
+  std::optional<std::int64_t> train_rows;  ///< nothing for a stream of unknown length
+  std::optional<std::int64_t> eval_rows;   ///< nothing without an evaluation dataset
+  std::int64_t per_device_batch_size = 0;  ///< rows of a micro-batch; 0 for a stream
+  std::int64_t global_batch_size = 0;      ///< rows of an update, all ranks; 0 for a stream
   std::int64_t eval_per_device_batch_size = 0;
-  std::int64_t gradient_accumulation_steps = 1;      ///< micro-batches of an update
-  std::optional<std::int64_t> batches_per_epoch;     ///< micro-batches, limits applied
+  std::int64_t gradient_accumulation_steps = 1;   ///< micro-batches of an update
+  std::optional<std::int64_t> batches_per_epoch;  ///< micro-batches, limits applied
   std::optional<std::int64_t> updates_per_epoch;
-  std::optional<std::int64_t> max_updates;           ///< as asked
-  std::optional<std::int64_t> total_updates;         ///< of the whole run, where it is known
-  std::optional<std::int64_t> limit_train_batches;   ///< of an epoch
-  std::optional<std::int64_t> limit_eval_batches;    ///< of an evaluation
+  std::optional<std::int64_t> max_updates;          ///< as asked
+  std::optional<std::int64_t> total_updates;        ///< of the whole run, where it is known
+  std::optional<std::int64_t> limit_train_batches;  ///< of an epoch
+  std::optional<std::int64_t> limit_eval_batches;   ///< of an evaluation
   std::optional<double> clip_gradient_norm;
   std::optional<double> clip_gradient_value;
   NonFinite non_finite = NonFinite::kThrow;
-  std::uint64_t seed = 0;                            ///< of the order of samples
+  std::uint64_t seed = 0;  ///< of the order of samples
   std::string device = "cpu";
   std::string mixed_precision = "no";
   int world_size = 1;
-  std::string optimizers;                            ///< names and types
-  std::string scheduler;                             ///< "none" or what drives the learning rates
-  std::int64_t parameters = 0;                       ///< trainable numbers of all modules
+  std::string optimizers;       ///< names and types
+  std::string scheduler;        ///< "none" or what drives the learning rates
+  std::int64_t parameters = 0;  ///< trainable numbers of all modules
 
   bool operator==(const RunConfig&) const = default;
 

@@ -21,7 +21,8 @@ class Communicator {
   virtual int rank() const noexcept = 0;
   virtual int size() const noexcept = 0;
 
-  /// Replaces each of `tensors` (dense, contiguous, same shapes on all ranks) by its sum over ranks.
+  /// Replaces each of `tensors` (dense, contiguous, same shapes on all ranks) by its sum over
+  /// ranks.
   virtual void all_reduce(std::span<torch::Tensor> tensors) = 0;
 
   /// The `tensor` of each rank, in rank order; first dimensions may differ.

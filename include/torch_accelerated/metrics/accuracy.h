@@ -10,7 +10,7 @@ namespace torch_accelerated {
 /// Where the scores and the classes are found, and how many of the best scores count as a hit.
 struct AccuracyOptions {
   std::int64_t top_k = 1;
-  std::string output = {};           ///< name of the scores; empty: the model's only output
+  std::string output = {};        ///< name of the scores; empty: the model's only output
   std::string target = "target";  ///< name of the classes in the batch
 };
 

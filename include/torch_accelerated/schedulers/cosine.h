@@ -10,10 +10,10 @@ namespace torch_accelerated {
 
 /// The lengths and ends of a cosine schedule; lengths are counted in updates.
 struct CosineOptions {
-  std::int64_t warmup_updates = 0;    ///< linear, from `warmup_start_rate` to the group's rate
+  std::int64_t warmup_updates = 0;  ///< linear, from `warmup_start_rate` to the group's rate
   double warmup_start_rate = 0;
-  double min_rate = 0;                ///< reached at the end of the cosine and kept
-  std::int64_t cooldown_updates = 0;  ///< at `min_rate`, at the end of the run
+  double min_rate = 0;                             ///< reached at the end of the cosine and kept
+  std::int64_t cooldown_updates = 0;               ///< at `min_rate`, at the end of the run
   std::optional<std::int64_t> total_updates = {};  ///< nothing: the run's
 };
 

@@ -13,7 +13,8 @@
 namespace torch_accelerated {
 
 // The fifteen events, in the order of a run. References live as long as the call. Epochs count from
-// 1, micro-batches and updates tell how many came before. Tensors stay on the device, without graph.
+// 1, micro-batches and updates tell how many came before. Tensors stay on the device, without
+// graph.
 
 /// The Trainer is complete, once, before its first run or evaluation.
 struct InitEnd {

@@ -13,21 +13,22 @@ namespace torch_accelerated {
 /// How a Trainer's own loaders read a dataset. None of it changes a run's numbers but `shuffle`
 /// and `drop_last`.
 struct LoaderOptions {
-  std::optional<bool> shuffle = {};  ///< nothing: training data are shuffled, evaluation data are not
-  bool drop_last = false;       ///< leaves out the short batch at the end of an epoch
-  int num_workers = 0;          ///< threads that read ahead; 0 reads in the training thread
+  std::optional<bool> shuffle =
+      {};                  ///< nothing: training data are shuffled, evaluation data are not
+  bool drop_last = false;  ///< leaves out the short batch at the end of an epoch
+  int num_workers = 0;     ///< threads that read ahead; 0 reads in the training thread
   std::int64_t prefetch_batches = 2;  ///< read ahead at most, for each worker
 };
 
 /// What `Trainer::train` is asked to do.
 struct TrainOptions {
   std::int64_t num_epochs = 0;  ///< required by `train`; `start` does without
-  Dataset eval_dataset = {};  ///< evaluated after each epoch, where given
+  Dataset eval_dataset = {};    ///< evaluated after each epoch, where given
   std::optional<std::int64_t> per_device_batch_size = {};  ///< rows of a micro-batch; 8 if neither
   std::optional<std::int64_t> global_batch_size = {};      ///< rows of an update, over all ranks
   std::optional<std::int64_t> eval_per_device_batch_size = {};  ///< nothing: as in training
-  std::optional<std::int64_t> max_updates = {};  ///< ends the run, if the epochs don't before
-  std::int64_t gradient_accumulation_steps = 1;  ///< micro-batches of an update
+  std::optional<std::int64_t> max_updates = {};    ///< ends the run, if the epochs don't before
+  std::int64_t gradient_accumulation_steps = 1;    ///< micro-batches of an update
   std::optional<double> clip_gradient_norm = {};   ///< of all of an optimizer's gradients together
   std::optional<double> clip_gradient_value = {};  ///< of each number
   SchedulerFactory scheduler = {};  ///< makes the scheduler of each optimizer, such as cosine({})

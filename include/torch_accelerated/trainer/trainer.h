@@ -45,7 +45,8 @@ class Trainer {
   Trainer& operator=(const Trainer&) = delete;
 
   /// Trains for a number of epochs, with an evaluation after each where there is a dataset for it.
-  /// @throws ArgumentError  options or objects that can't be used, all told at once, before any event.
+  /// @throws ArgumentError  options or objects that can't be used, all told at once, before any
+  /// event.
   /// @throws NumericError   a loss that is not finite, under NonFinite::kThrow.
   RunResult train(Dataset dataset, TrainOptions options);
 
