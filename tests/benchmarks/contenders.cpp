@@ -13,9 +13,13 @@ namespace ta = torch_accelerated;
 namespace benchmarks {
 namespace {
 
+// LibTorch and PyTorch draw the weights of a new layer differently, so they are drawn again.
 torch::nn::Sequential seeded_model() {
+  auto model = examples::make_mnist_mlp();
+  const torch::NoGradGuard no_grad;
   torch::manual_seed(0);
-  return examples::make_mnist_mlp();
+  for (auto& parameter : model->parameters()) parameter.uniform_(-0.05, 0.05);
+  return model;
 }
 
 /// What each contender begins with.

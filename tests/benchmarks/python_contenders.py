@@ -51,10 +51,14 @@ class Clock:
 
 class Network:
     def __init__(self):
-        torch.manual_seed(0)
         self.model = nn.Sequential(
             nn.Linear(28 * 28, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)
         )
+        # LibTorch and PyTorch draw the weights of a new layer differently, so they are drawn again.
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                parameter.uniform_(-0.05, 0.05)
         self.loss_function = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9)
 
