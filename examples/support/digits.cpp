@@ -10,6 +10,8 @@ namespace {
 
 namespace ta = torch_accelerated;
 
+constexpr std::int64_t kSide = 28;  // pixels of an image
+
 torch::Tensor bytes_tensor(const std::vector<std::uint8_t>& bytes,
                            std::vector<std::int64_t> shape) {
   return torch::tensor(bytes, torch::kUInt8).reshape(shape);
@@ -31,18 +33,18 @@ std::optional<DigitDataset> read_pair(const std::filesystem::path& directory,
   const auto labels = find_file(directory, prefix + "-labels-idx1-ubyte");
   if (!images || !labels) return std::nullopt;
   const auto files = ta::read_labeled_images(*images, *labels);
-  if (files.images.shape[1] != 28 || files.images.shape[2] != 28) {
+  if (files.images.shape[1] != kSide || files.images.shape[2] != kSide) {
     throw ta::DataError("mnist: the images in " + images->string() + " are " +
                         std::to_string(files.images.shape[1]) + " x " +
                         std::to_string(files.images.shape[2]) + " pixels; 28 x 28 are wanted");
   }
-  return DigitDataset(bytes_tensor(files.images.values, {files.images.shape[0], 28 * 28}),
+  return DigitDataset(bytes_tensor(files.images.values, {files.images.shape[0], kSide * kSide}),
                       bytes_tensor(files.labels.values, {files.labels.shape[0]}));
 }
 
 DigitDataset render(std::uint64_t seed) {
   const auto digits = render_digits(70'000, seed);
-  return {bytes_tensor(digits.pixels, {digits.count, 28 * 28}),
+  return {bytes_tensor(digits.pixels, {digits.count, kSide * kSide}),
           bytes_tensor(digits.labels, {digits.count})};
 }
 

@@ -60,12 +60,14 @@ void write_idx(const fs::path& path, std::uint8_t rank, const std::vector<std::u
              static_cast<std::streamsize>(values.size()));
 }
 
-// 3,000 rendered digits as the test pair of MNIST: 1,000 are trained on.
-void write_test_pair(const fs::path& directory) {
-  const auto digits = examples::render_digits(3'000, 5);
-  write_idx(directory / "t10k-images-idx3-ubyte", 3, {3'000, 28, 28}, digits.pixels);
-  write_idx(directory / "t10k-labels-idx1-ubyte", 1, {3'000}, digits.labels);
+void write_pair(const fs::path& directory, const std::string& prefix, std::uint32_t count) {
+  const auto digits = examples::render_digits(count, 5);
+  write_idx(directory / (prefix + "-images-idx3-ubyte"), 3, {count, 28, 28}, digits.pixels);
+  write_idx(directory / (prefix + "-labels-idx1-ubyte"), 1, {count}, digits.labels);
 }
+
+// Rendered digits as the test pair of MNIST: of 3,000, 1,000 are trained on.
+void write_test_pair(const fs::path& directory) { write_pair(directory, "t10k", 3'000); }
 
 TEST(MnistExample, WritesItsHistoryAndEndsWithAccuracyAndHash) {
   const TempDir folder;
@@ -85,6 +87,15 @@ TEST(MnistExample, WritesItsHistoryAndEndsWithAccuracyAndHash) {
               testing::MatchesRegex("\\{\"epoch\":2,\"updates\":64,\"train_loss\":" + number +
                                     ",\"eval_loss\":" + number + ",\"eval_accuracy\":" + number +
                                     ",\"learning_rate\":0.001,\"seconds\":" + number + "\\}"));
+}
+
+TEST(MnistExample, HoldsFiveThousandTwiceOutOfTheTrainingPairWhereAllFourFilesAre) {
+  const TempDir folder;
+  write_pair(folder.path(), "train", 11'000);
+  write_test_pair(folder.path());
+  const auto output = run("mnist", "--epochs 1 --data " + folder.path().string()).output;
+  EXPECT_THAT(output, AllOf(HasSubstr("1000 images to train on, from MNIST's training images"),
+                            HasSubstr("Evaluation of 5000 rows")));
 }
 
 TEST(MnistExample, GivesTheSameHashForTheSameSeedAndAnotherForAnother) {
