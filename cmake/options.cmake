@@ -42,3 +42,12 @@ if(PROJECT_IS_TOP_LEVEL)
         ${TORCH_ACCELERATED_CCACHE})
   endif()
 endif()
+
+if(CMAKE_CXX_COMPILER_ID MATCHES "^(GNU|Clang)$")
+  set(oldest_GNU 12)
+  set(oldest_Clang 19)
+  if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS oldest_${CMAKE_CXX_COMPILER_ID})
+    message(WARNING "torch-accelerated is tested with g++ 12 and clang 19; ${CMAKE_CXX_COMPILER_ID} "
+                    "${CMAKE_CXX_COMPILER_VERSION} may not compile it, -DCMAKE_CXX_COMPILER names another.")
+  endif()
+endif()
