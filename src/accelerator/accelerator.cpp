@@ -62,7 +62,7 @@ void Accelerator::prepare(torch::nn::Module& module) const { module.to(device_);
 
 std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset, DataLoaderOptions options) const {
   options.device = device_;
-  return std::make_unique<DataLoader>(std::move(dataset), std::move(options));
+  return std::make_unique<DataLoader>(std::move(dataset), options);
 }
 
 Batch Accelerator::to_device(const Batch& batch) const {

@@ -25,7 +25,7 @@ void multiply_gradients(const torch::optim::Optimizer& optimizer, double factor)
   const torch::NoGradGuard no_grad;
   for (const auto& group : optimizer.param_groups()) {
     for (const auto& parameter : group.params()) {
-      auto gradient = parameter.grad();
+      const auto& gradient = parameter.grad();
       if (gradient.defined()) gradient.mul_(factor);
     }
   }

@@ -60,9 +60,9 @@ class BatchReader {
 
 class DataLoader::Impl {
  public:
-  Impl(Dataset dataset, DataLoaderOptions options)
+  Impl(Dataset dataset, const DataLoaderOptions& options)
       : dataset_(std::move(dataset)),
-        options_(resolved(std::move(options), dataset_.size())),
+        options_(resolved(options, dataset_.size())),
         plan_(dataset_.size(), options_),
         reader_(dataset_, plan_, options_, /*in_worker=*/false) {
     if (!options_.device.is_cpu()) copy_.emplace(options_.device);
@@ -114,6 +114,7 @@ class DataLoader::Impl {
     const std::int64_t count = std::min<std::int64_t>(options_.num_workers, most);
     const std::int64_t each = std::min(options_.prefetch_batches, most);
     std::vector<ReadAhead::Read> readers;
+    readers.reserve(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) {
       readers.emplace_back(
           BatchReader(dataset_.worker_copy(), plan_, options_, /*in_worker=*/true));
@@ -151,7 +152,7 @@ class DataLoader::Impl {
 };
 
 DataLoader::DataLoader(Dataset dataset, DataLoaderOptions options)
-    : impl_(std::make_unique<Impl>(std::move(dataset), std::move(options))) {}
+    : impl_(std::make_unique<Impl>(std::move(dataset), options)) {}
 
 DataLoader::~DataLoader() = default;
 
