@@ -67,7 +67,7 @@ std::string RunConfig::table() const {
   for (const auto& [name, value] : rows) width = std::max(width, name.size());
   std::string text;
   for (const auto& [name, value] : rows) {
-    text += "  " + name + std::string(width - name.size() + 2, ' ') + value + "\n";
+    text += concat("  ", name, std::string(width - name.size() + 2, ' '), value, "\n");
   }
   return text;
 }
