@@ -137,6 +137,8 @@ job_count() {
 # hold for a new folder only; what a user has chosen in one that is there stays.
 configure() {
   local folder=$1 fresh=(-G Ninja -DCMAKE_BUILD_TYPE=Release)
+  # A compiler that nobody has tried here yet may warn; only .ci/run makes that an error.
+  fresh+=("-DTORCH_ACCELERATED_WERROR=${TORCH_ACCELERATED_WERROR:-OFF}")
   shift
   while [[ $# -gt 0 && $1 != -- ]]; do
     fresh+=("$1")
