@@ -73,8 +73,8 @@ class Process {
     json.precision(17);
     const auto [mean, median] = mean_and_median(outcome.clock.updates());
     json << R"({"mean_ns": )" << mean << R"(, "median_ns": )" << median << R"(, "loss": )"
-         << outcome.loss << R"(, "first_update_ns": )"
-         << outcome.clock.first_update_ended().count() << R"(, "peak_kib": )" << peak_kib() << '}';
+         << outcome.loss << R"(, "first_update_ns": )" << outcome.clock.first_update_ended().count()
+         << R"(, "peak_kib": )" << peak_kib() << '}';
     return json.str();
   }
 

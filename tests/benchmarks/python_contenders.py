@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contenders in Python: PyTorch's plain loop and pytorch-accelerated.
 
-Speaks the protocol of contenders_main.cpp and does the same work: the same rows, the same weights to
-begin with, and the clock read at the same place.
+Speaks the protocol of contenders_main.cpp and does the same work: the same rows, the same weights
+to begin with, and the clock read at the same place.
 """
 
 import json
