@@ -19,7 +19,9 @@ MnistOptions parse_mnist_options(int argc, char** argv) {
   app.add_option("--global-batch-size", options.global_batch_size,
                  "images of an update, over all devices")
       ->excludes(per_device);
-  app.add_option("--seed", options.seed, "of weights, order and split")->capture_default_str();
+  app.add_option("--seed", options.seed, "of weights, order and split")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--output", options.output, "folder for history.jsonl");
   try {
     app.parse(argc, argv);

@@ -68,7 +68,8 @@ std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset, DataLoaderOpti
 Batch Accelerator::to_device(const Batch& batch) const {
   for (const auto& [name, value] : batch) {
     if (value.defined() && value.device() != device_) {
-      return batch.to(device_, /*non_blocking=*/true);
+      // Towards the CPU nothing would wait for the copy.
+      return batch.to(device_, /*non_blocking=*/!device_.is_cpu());
     }
   }
   return batch;
@@ -82,8 +83,7 @@ void Accelerator::backward(const Mean& loss, torch::optim::Optimizer& optimizer,
   auto& slot = windows_->slots[&optimizer];
   slot.reduced.reset();
   slot.window.backward(
-      loss, position,
-      only_own_parameters ? parameters_of(optimizer) : std::vector<torch::Tensor>{});
+      loss, position, only_own_parameters ? std::optional(parameters_of(optimizer)) : std::nullopt);
 }
 
 bool Accelerator::has_open_window(const torch::optim::Optimizer& optimizer) const noexcept {

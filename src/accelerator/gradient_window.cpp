@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "accelerator/gradient_window.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/text.h"
+#include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
@@ -31,20 +33,44 @@ void multiply_gradients(const torch::optim::Optimizer& optimizer, double factor)
   }
 }
 
+void check_position(const WindowPosition& position) {
+  const bool sane = position.rows >= 0 && position.micro_batches >= 1 &&
+                    position.window_rows.value_or(position.rows) >= position.rows;
+  if (sane) return;  // messages cost more than the micro-batch's other work
+  OptionCheck("backward")
+      .require(position.rows >= 0, concat("rows must be >= 0, got ", position.rows))
+      .require(position.micro_batches >= 1,
+               concat("micro_batches must be >= 1, got ", position.micro_batches))
+      .require(
+          position.window_rows.value_or(position.rows) >= position.rows,
+          concat("window_rows is ", position.window_rows.value_or(0), ", of which ", position.rows,
+                 " are this micro-batch's; give the rows of the whole window, "
+                 "or leave it out where they are not known"))
+      .throw_if_any();
+}
+
+void check_weight(double weight) {
+  if (!(weight < 0)) return;
+  throw ArgumentError(concat("backward: the weight of the loss is ", weight,
+                             "; a weight is the number that the sum is divided by, >= 0"));
+}
+
 }  // namespace
 
 void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
-                              const std::vector<torch::Tensor>& only) {
+                              const std::optional<std::vector<torch::Tensor>>& only) {
   const auto& numerator = loss.numerator();
   check_graph(numerator);
+  check_position(position);
   if (!note_weight(loss, position)) return;
   const double weight = loss.is_over_rows() ? static_cast<double>(position.rows) : 1.0;
   note_loss(numerator, weight);
   const double share = weight / expected_;
   // A share of 1 is left out, so that one process without accumulation does a plain loop's work.
   const auto root = share == 1.0 ? numerator : numerator * share;
+  if (only && only->empty()) return;  // to the engine, no inputs means all
   torch::autograd::backward({root}, {}, /*retain_graph=*/std::nullopt, /*create_graph=*/false,
-                            only);
+                            only.value_or(std::vector<torch::Tensor>()));
 }
 
 // Whether the micro-batch weighs anything, as far as the host knows.
@@ -60,10 +86,7 @@ bool GradientWindow::note_weight(const Mean& loss, const WindowPosition& positio
   const bool on_host = weight.device().is_cpu();
   const bool first = !scale_of_rows_;
   const double value = on_host || first ? weight.item<double>() : 0.0;
-  if ((on_host || first) && value < 0) {
-    throw ArgumentError(concat("backward: the weight of the loss is ", value,
-                               "; a weight is the number that the sum is divided by, >= 0"));
-  }
+  check_weight(value);
   if ((on_host || first) && value == 0) return false;
   note_expected(position, value);
   if (on_host) {
@@ -105,8 +128,9 @@ Gradients GradientWindow::close(const torch::optim::Optimizer& optimizer) {
   if (!is_open()) return Gradients::kReady;
   const double sum = host_loss_ + (device_loss_.defined() ? device_loss_.item<double>() : 0.0);
   const double weight = host_weight_ + (weight_.defined() ? weight_.item<double>() : 0.0);
+  check_weight(weight);
   loss_ = weight == 0 ? 0.0 : sum / weight;
-  if (!std::isfinite(sum)) return Gradients::kNotFinite;
+  if (!std::isfinite(sum) || !std::isfinite(weight)) return Gradients::kNotFinite;
   if (weight == 0) return Gradients::kEmpty;
   if (weight != expected_) multiply_gradients(optimizer, expected_ / weight);
   return Gradients::kReady;

@@ -17,9 +17,9 @@ namespace torch_accelerated {
 class GradientWindow {
  public:
   /// Back-propagates one micro-batch.
-  /// @param only  what gradients are accumulated into; empty: every leaf of the graph.
+  /// @param only  what gradients are accumulated into; nothing: every leaf of the graph.
   void backward(const Mean& loss, const WindowPosition& position,
-                const std::vector<torch::Tensor>& only);
+                const std::optional<std::vector<torch::Tensor>>& only);
 
   /// Makes the gradients of `optimizer`'s parameters exact. Waits for the device, once.
   Gradients close(const torch::optim::Optimizer& optimizer);

@@ -2,6 +2,8 @@
 // Evaluation, within a run and alone.
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
@@ -24,7 +26,24 @@ void check_evaluation(const EvalOptions& options, const Dataset* dataset) {
     check.require(static_cast<bool>(*dataset) && dataset->size() > 0,
                   "the dataset is empty; give one with at least one sample");
   }
+  const bool sized = dataset != nullptr && *dataset;
+  check_loader(check, "loader", options.loader,
+               sized ? std::optional(dataset->size()) : std::nullopt,
+               options.per_device_batch_size);
   check.throw_if_any();
+}
+
+std::optional<std::int64_t> batches_of(const BatchSource& source,
+                                       std::optional<std::int64_t> limit) {
+  const auto size = source.size();
+  return size && limit ? std::min(*size, *limit) : size;
+}
+
+// What an override of create_eval_dataloader gave.
+BatchSource& checked(const std::unique_ptr<BatchSource>& source) {
+  if (source) return *source;
+  throw StateError(
+      "create_eval_dataloader returned null; return a loader, such as the Trainer's own");
 }
 
 }  // namespace
@@ -34,7 +53,7 @@ EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
     check_evaluation(options, &dataset);
     const auto source = create_eval_dataloader(
         dataset, default_eval_loader_options(options.loader, options.per_device_batch_size));
-    return evaluate_alone(*source, options);
+    return evaluate_alone(checked(source), options);
   });
 }
 
@@ -49,7 +68,8 @@ EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& optio
   auto& state = *state_;
   state.prepare(*this);
   evaluation_run_start();
-  state.notify(*this, &Callback::on_evaluation_run_start, EvaluationRunStart{source.size()});
+  state.notify(*this, &Callback::on_evaluation_run_start,
+               EvaluationRunStart{batches_of(source, options.limit_batches)});
   const auto epoch = state.run ? state.progress.epoch : 0;
   const auto result = evaluation(source, epoch, options.limit_batches);
   evaluation_run_end();
@@ -64,7 +84,8 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
   const torch::NoGradGuard no_grad;
   source.start_epoch(0);
   eval_epoch_start();
-  state.notify(*this, &Callback::on_eval_epoch_start, EvalEpochStart{epoch, source.size()});
+  state.notify(*this, &Callback::on_eval_epoch_start,
+               EvalEpochStart{epoch, batches_of(source, limit_batches)});
 
   EvalResult result;
   EpochMeans means;

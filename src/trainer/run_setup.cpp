@@ -55,13 +55,6 @@ void check_numbers(OptionCheck& check, const TrainOptions& options) {
   positive("clip_gradient_value", options.clip_gradient_value);
 }
 
-void check_loader(OptionCheck& check, const char* name, const LoaderOptions& loader) {
-  check.require(loader.num_workers >= 0,
-                concat(name, ".num_workers must be >= 0, got ", loader.num_workers));
-  check.require(loader.prefetch_batches >= 1,
-                concat(name, ".prefetch_batches must be >= 1, got ", loader.prefetch_batches));
-}
-
 void check_batch_sizes(OptionCheck& check, const TrainOptions& options) {
   if (!options.global_batch_size) return;
   const auto global = *options.global_batch_size;
@@ -90,6 +83,10 @@ void check_optimizer(OptionCheck& check, const OptimizerSlot& slot, const Parame
                            " twice; give each parameter once, also where two names share it"));
     }
   }
+  check.require(dynamic_cast<const torch::optim::LBFGS*>(slot.optimizer) == nullptr,
+                concat("optimizer '", slot.name,
+                       "' is an LBFGS, which evaluates the loss several times a step and needs a "
+                       "closure; use a loop of your own for it, or another optimizer"));
   check.require(trained > 0,
                 concat("optimizer '", slot.name,
                        "' holds none of the run's trainable parameters; make it from "
@@ -115,6 +112,12 @@ bool optimizers_hold_everything(const TrainerState& state) {
   return held == trainable.size();
 }
 
+std::vector<double> rates_of(const torch::optim::Optimizer& optimizer) {
+  std::vector<double> rates;
+  for (const auto& group : optimizer.param_groups()) rates.push_back(group.options().get_lr());
+  return rates;
+}
+
 std::string described_optimizers(const TrainerState& state) {
   std::string text;
   for (const auto& slot : state.optimizers) {
@@ -137,18 +140,30 @@ DataLoaderOptions loader_options(const LoaderOptions& asked, bool shuffle,
           .prefetch_batches = asked.prefetch_batches};
 }
 
-std::int64_t micro_batch_rows(const TrainOptions& options) {
-  if (options.global_batch_size) {
+std::int64_t train_batch_rows(const TrainOptions& options) {
+  if (options.global_batch_size && options.gradient_accumulation_steps >= 1) {
     return *options.global_batch_size / options.gradient_accumulation_steps;
   }
   return options.per_device_batch_size.value_or(kDefaultBatchSize);
 }
 
 std::int64_t eval_batch_rows(const TrainOptions& options) {
-  return options.eval_per_device_batch_size.value_or(micro_batch_rows(options));
+  return options.eval_per_device_batch_size.value_or(train_batch_rows(options));
 }
 
 }  // namespace
+
+void check_loader(OptionCheck& check, const std::string& name, const LoaderOptions& loader,
+                  std::optional<std::int64_t> rows, std::int64_t batch_size) {
+  check.require(loader.num_workers >= 0,
+                concat(name, ".num_workers must be >= 0, got ", loader.num_workers));
+  check.require(loader.prefetch_batches >= 1,
+                concat(name, ".prefetch_batches must be >= 1, got ", loader.prefetch_batches));
+  check.require(
+      !loader.drop_last || !rows || *rows < 1 || *rows >= batch_size,
+      concat(name, ".drop_last leaves nothing of ", rows.value_or(0), " rows in batches of ",
+             batch_size, "; lower the batch size or leave drop_last out"));
+}
 
 void check_run(const char* call, const TrainOptions& options, std::optional<std::int64_t> rows,
                const TrainerState& state) {
@@ -162,8 +177,10 @@ void check_run(const char* call, const TrainOptions& options, std::optional<std:
                 "eval_dataset is empty; give one with at least one sample, or leave it out");
   check_numbers(check, options);
   check_batch_sizes(check, options);
-  check_loader(check, "train_loader", options.train_loader);
-  check_loader(check, "eval_loader", options.eval_loader);
+  check_loader(check, "train_loader", options.train_loader, rows, train_batch_rows(options));
+  check_loader(check, "eval_loader", options.eval_loader,
+               options.eval_dataset ? std::optional(options.eval_dataset.size()) : std::nullopt,
+               eval_batch_rows(options));
   check_objects(check, state);
   check.throw_if_any();
 }
@@ -175,7 +192,8 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
   config.gradient_accumulation_steps = options.gradient_accumulation_steps;
   if (const auto* loader = dynamic_cast<const DataLoader*>(source)) {
     config.per_device_batch_size = loader->options().batch_size;
-    config.global_batch_size = config.per_device_batch_size * config.gradient_accumulation_steps;
+    config.global_batch_size =
+        product(config.per_device_batch_size, config.gradient_accumulation_steps);
   }
   if (source != nullptr) config.batches_per_epoch = source->size();
   if (config.batches_per_epoch) {
@@ -183,8 +201,8 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
     auto& batches = *config.batches_per_epoch;
     batches = std::min(batches, options.limit_train_batches.value_or(batches));
     const auto steps = config.gradient_accumulation_steps;
-    config.updates_per_epoch = (batches + steps - 1) / steps;
-    config.total_updates = *config.updates_per_epoch * config.num_epochs;
+    config.updates_per_epoch = batches / steps + (batches % steps != 0 ? 1 : 0);
+    config.total_updates = product(*config.updates_per_epoch, config.num_epochs);
   }
   config.max_updates = options.max_updates;
   if (options.max_updates) {
@@ -219,16 +237,21 @@ void Trainer::set_up_run() {
         run.options.eval_dataset,
         default_eval_loader_options(run.options.eval_loader, eval_batch_rows(run.options)));
   }
+  if (run.options.eval_dataset && !run.eval_source) {
+    throw StateError(
+        "create_eval_dataloader returned null; return a loader, such as the Trainer's own");
+  }
   state.config = create_run_config(run.options, run.source);
   state.config->scheduler = "none";
   for (auto& slot : state.optimizers) {
     slot.optimizer->zero_grad();
-    slot.rates_before_run.clear();
-    for (auto& group : slot.optimizer->param_groups()) {
-      slot.rates_before_run.push_back(group.options().get_lr());
-    }
+    slot.rates_before_run = rates_of(*slot.optimizer);
     slot.scheduler = create_scheduler(*slot.optimizer, run.options, *state.config);
-    if (slot.scheduler) state.config->scheduler = slot.scheduler->name();
+    if (slot.scheduler) {
+      state.config->scheduler = slot.scheduler->name();
+    } else {
+      slot.rates_before_run.clear();  // nobody changes them
+    }
   }
   state.progress.learning_rate = optimizer().param_groups().front().options().get_lr();
 }
@@ -244,7 +267,7 @@ std::unique_ptr<BatchSource> Trainer::create_eval_dataloader(Dataset dataset,
 }
 
 DataLoaderOptions Trainer::default_train_loader_options(const TrainOptions& options) const {
-  auto loader = loader_options(options.train_loader, /*shuffle=*/true, micro_batch_rows(options));
+  auto loader = loader_options(options.train_loader, /*shuffle=*/true, train_batch_rows(options));
   loader.seed = options.seed;
   return loader;
 }

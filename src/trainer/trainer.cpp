@@ -27,7 +27,9 @@ RunResult Trainer::train(Dataset dataset, TrainOptions options) {
   return state_->guarded("train", OnError::kEndRun, [&] {
     check_run("train", options, dataset ? dataset.size() : 0, *state_);
     const auto source = create_train_dataloader(dataset, default_train_loader_options(options));
-    return run(*source, options);
+    if (source) return run(*source, options);
+    throw StateError(
+        "create_train_dataloader returned null; return a loader, such as the Trainer's own");
   });
 }
 
@@ -146,7 +148,8 @@ StepOutput Trainer::micro_batch(const Batch& given) {
   state.phase = outer;
   const bool ended = run.position.is_last;
   const bool skipped = ended && run.update_skipped;
-  end_micro_batch();
+  ++progress.micro_batch;
+  if (ended) end_update();
   state.notify(*this, &Callback::on_train_step_end,
                TrainStepEnd{progress.epoch, progress.micro_batch - 1, batch, output, ended, skipped,
                             progress.update});
@@ -164,13 +167,10 @@ void Trainer::record(const Batch& batch, const StepOutput& output) {
   }
 }
 
-void Trainer::end_micro_batch() {
+void Trainer::end_update() {
   auto& run = *state_->run;
-  ++state_->progress.micro_batch;
-  if (!run.position.is_last) return;
   ++state_->progress.update;
-  if (run.update_skipped) ++state_->progress.skipped_updates;
-  run.update_skipped = false;
+  if (std::exchange(run.update_skipped, false)) ++state_->progress.skipped_updates;
 }
 
 void Trainer::optimize(const Mean& loss, torch::optim::Optimizer& optimizer) {
@@ -270,10 +270,7 @@ void Trainer::close_open_windows() {
     complete_update(*slot.optimizer);
     any = true;
   }
-  if (!any) return;
-  --state_->progress.micro_batch;
-  state_->run->position.is_last = true;
-  end_micro_batch();
+  if (any) end_update();
 }
 
 RunResult Trainer::end_run() {

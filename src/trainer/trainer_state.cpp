@@ -27,6 +27,11 @@ Run& TrainerState::running(const char* call) {
 
 Run& TrainerState::own_loop(const char* call) {
   auto& own = running(call);
+  if (own.source == nullptr && moves_run) {
+    throw StateError(concat(call,
+                            ": called from a step or a callback of the run itself; call it "
+                            "when that has returned"));
+  }
   if (own.source == nullptr) return own;
   throw StateError(concat(call,
                           ": train() owns the loop of this run; use start(), step() and finish() "
@@ -53,7 +58,7 @@ std::optional<std::int64_t> TrainerState::batches_left() const {
   auto left = config->limit_train_batches;
   if (config->max_updates) {
     const auto micro_batches =
-        (*config->max_updates - progress.update) * config->gradient_accumulation_steps;
+        product(*config->max_updates - progress.update, config->gradient_accumulation_steps);
     left = std::min(left.value_or(micro_batches), micro_batches);
   }
   return left;

@@ -5,12 +5,14 @@
 
 #include <chrono>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "torch_accelerated/base/check.h"
 #include "torch_accelerated/trainer/trainer.h"
 #include "trainer/epoch_means.h"
 #include "trainer/stop_request.h"
@@ -69,6 +71,7 @@ struct TrainerState {
   std::optional<Run> run;
   StopRequest stop;
   bool initialised = false;
+  bool moves_run = false;       // whether a call that is part of the run has not returned yet
   const char* phase = "train";  // what is called right now, for messages
   std::string failed_batch;     // what it was called with, where it threw
 
@@ -101,10 +104,15 @@ struct TrainerState {
   template <class Body>
   auto guarded(const char* call, OnError on_error, Body&& body) {
     struct Scope {
-      const char*& phase;
-      const char* outer;
-      ~Scope() { phase = outer; }
-    } const scope{phase, std::exchange(phase, call)};
+      TrainerState& state;
+      const char* outer_phase;
+      bool outer_moves_run;
+      ~Scope() {
+        state.phase = outer_phase;
+        state.moves_run = outer_moves_run;
+      }
+    } const scope{*this, std::exchange(phase, call),
+                  std::exchange(moves_run, moves_run || on_error == OnError::kEndRun)};
     try {
       return body();
     } catch (...) {
@@ -130,16 +138,36 @@ class BatchInStep {
   BatchInStep(TrainerState& state, const Batch& batch)
       : state_(state), batch_(batch), exceptions_(std::uncaught_exceptions()) {}
   ~BatchInStep() {
-    if (std::uncaught_exceptions() > exceptions_) state_.failed_batch = batch_.describe();
+    if (std::uncaught_exceptions() > exceptions_) note();
   }
   BatchInStep(const BatchInStep&) = delete;
   BatchInStep& operator=(const BatchInStep&) = delete;
 
  private:
+  // Some tensors can't even be asked for their sizes, and nothing may be thrown from here.
+  void note() noexcept {
+    try {
+      state_.failed_batch = batch_.describe();
+    } catch (...) {
+      state_.failed_batch.clear();
+    }
+  }
+
   TrainerState& state_;
   const Batch& batch_;
   int exceptions_;
 };
+
+/// `a * b` of two numbers >= 0, the largest int64 where it would be larger: lengths may be given as
+/// "until stopped".
+inline std::int64_t product(std::int64_t a, std::int64_t b) {
+  std::int64_t result = 0;
+  return __builtin_mul_overflow(a, b, &result) ? std::numeric_limits<std::int64_t>::max() : result;
+}
+
+/// Notes what `loader`, called `name` in the messages, has wrong for `rows` samples.
+void check_loader(OptionCheck& check, const std::string& name, const LoaderOptions& loader,
+                  std::optional<std::int64_t> rows, std::int64_t batch_size);
 
 /// What `options` and the Trainer's objects have wrong, all at once.
 /// @param rows  of the training dataset, nothing for a source of batches.

@@ -150,6 +150,42 @@ TEST(Accelerator, AWindowOfWeightZeroIsEmptyAndTheNextOneIsExact) {
   EXPECT_LT(largest_difference(gradients(net), gradients_of_one_batch(batch)), 1e-15);
 }
 
+TEST(Accelerator, AWeightThatIsNotANumberNeverReachesTheGradients) {
+  const auto batch = tiny_batch(4);
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Accelerator accelerator({.device = "cpu"});
+  const auto loss = mean_loss(net, batch, 0, 4);
+  accelerator.backward(ta::Mean(loss, torch::full({}, std::nan(""))), optimizer, {.rows = 4});
+  EXPECT_EQ(accelerator.reduce_gradients(optimizer), ta::Gradients::kNotFinite);
+  EXPECT_FALSE(accelerator.step(optimizer));
+  EXPECT_TRUE(equal_bits(*net, *tiny_net()));
+}
+
+TEST(Accelerator, RefusesAPositionThatIsNone) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Accelerator accelerator({.device = "cpu"});
+  const auto refusal = [&](const ta::WindowPosition& position) {
+    return message_of<ta::ArgumentError>(
+        [&] { accelerator.backward(mean_loss(net, tiny_batch(4), 0, 4), optimizer, position); });
+  };
+  EXPECT_THAT(refusal({.rows = -1, .micro_batches = 0}),
+              testing::AllOf(HasSubstr("rows must be >= 0, got -1"),
+                             HasSubstr("micro_batches must be >= 1, got 0")));
+  EXPECT_THAT(refusal({.rows = 4, .window_rows = 3}), HasSubstr("window_rows is 3, of which 4"));
+}
+
+TEST(Accelerator, GradientsStayOutOfOtherOptimizersWhenAllOfItsOwnAreFrozen) {
+  auto net = tiny_net();
+  torch::optim::SGD first_layer(net->children().front()->parameters(), 0.1);
+  for (auto& parameter : net->children().front()->parameters()) parameter.set_requires_grad(false);
+  ta::Accelerator accelerator({.device = "cpu"});
+  accelerator.backward(mean_loss(net, tiny_batch(4), 0, 4), first_layer, {.rows = 4},
+                       /*only_own_parameters=*/true);
+  EXPECT_FALSE(net->parameters()[2].grad().defined());
+}
+
 TEST(Accelerator, KeepsGradientsToTheOptimizersOwnParametersWhenAsked) {
   auto net = tiny_net();
   torch::optim::SGD first_layer(net->children().front()->parameters(), 0.1);

@@ -274,6 +274,127 @@ TEST(BadInput, TrainingFromWithinARunIsRefused) {
       HasSubstr("a run is going on"));
 }
 
+TEST(BadInput, SteppingOrFinishingFromWithinAStepIsRefused) {
+  Fixture f;
+  std::vector<std::string> refusals;
+  f.trainer.callbacks().add(AtStepEnd([&](ta::Trainer& trainer, const ta::TrainStepEnd&) {
+    refusals.push_back(message_of<ta::StateError>([&] { trainer.step(tiny_batch(4)); }));
+    refusals.push_back(message_of<ta::StateError>([&] { trainer.finish(); }));
+  }));
+  f.trainer.start({});
+  f.trainer.step(tiny_batch(4));
+  EXPECT_THAT(refusals, testing::Each(HasSubstr("called from a step or a callback")));
+  EXPECT_EQ(f.trainer.finish().progress.update, 1);
+}
+
+class FinishesAt : public ta::Callback {
+ public:
+  explicit FinishesAt(std::vector<std::string>& refusals) : refusals_(&refusals) {}
+  void on_train_epoch_end(ta::Trainer& t, const ta::TrainEpochEnd&) override { finish(t); }
+  void on_eval_step_end(ta::Trainer& t, const ta::EvalStepEnd&) override { finish(t); }
+  void on_training_run_epoch_end(ta::Trainer& t, const ta::TrainingRunEpochEnd&) override {
+    finish(t);
+  }
+
+ private:
+  void finish(ta::Trainer& trainer) {
+    refusals_->push_back(message_of<ta::StateError>([&] { trainer.finish(); }));
+  }
+  std::vector<std::string>* refusals_;
+};
+
+TEST(BadInput, FinishingFromWithinFinishIsRefused) {
+  Fixture f;
+  std::vector<std::string> refusals;
+  f.trainer.callbacks().add(FinishesAt(refusals));
+  f.trainer.start({.eval_dataset = tiny_batch(4)});
+  f.trainer.step(tiny_batch(4));
+  f.trainer.finish();
+  EXPECT_EQ(refusals.size(), 3U);
+  EXPECT_THAT(refusals, testing::Each(HasSubstr("called from a step or a callback")));
+}
+
+TEST(BadInput, LengthsMeantAsUntilStoppedDoNotOverflow) {
+  Fixture f;
+  constexpr auto kForever = std::numeric_limits<std::int64_t>::max();
+  f.trainer.callbacks().add(AtStepEnd([](ta::Trainer& trainer, const ta::TrainStepEnd& event) {
+    if (event.updates == 3) trainer.request_stop("enough");
+  }));
+  const auto result = f.trainer.train(tiny_batch(8), {.num_epochs = kForever,
+                                                      .per_device_batch_size = 4,
+                                                      .max_updates = kForever,
+                                                      .gradient_accumulation_steps = 2,
+                                                      .scheduler = ta::cosine()});
+  EXPECT_EQ(result.progress.update, 3);
+  EXPECT_EQ(f.trainer.run_config().total_updates, kForever);
+}
+
+TEST(BadInput, ALoaderThatAnOverrideDoesNotMake) {
+  class NoLoaders : public ta::Trainer {
+   public:
+    using Trainer::Trainer;
+
+   protected:
+    std::unique_ptr<ta::BatchSource> create_train_dataloader(
+        ta::Dataset, const ta::DataLoaderOptions&) override {
+      return nullptr;
+    }
+    std::unique_ptr<ta::BatchSource> create_eval_dataloader(ta::Dataset,
+                                                            const ta::DataLoaderOptions&) override {
+      return nullptr;
+    }
+  };
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  NoLoaders trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+  EXPECT_THAT(message_of<ta::StateError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+              HasSubstr("create_train_dataloader returned null"));
+  EXPECT_THAT(message_of<ta::StateError>([&] { trainer.evaluate(tiny_batch(4)); }),
+              HasSubstr("create_eval_dataloader returned null"));
+}
+
+TEST(BadInput, WhatNeedsAClosureOrIsEmpty) {
+  auto net = tiny_net();
+  torch::optim::LBFGS optimizer(net->parameters(), 0.1);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(4), {.num_epochs = 1}); }),
+      HasSubstr("LBFGS"));
+  using Function = std::function<ta::Mean(const ta::TensorDict&, const ta::Batch&)>;
+  EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::LossFunction loss{Function()}; }),
+              HasSubstr("empty"));
+  EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::Metric metric{Function()}; }),
+              HasSubstr("empty"));
+}
+
+TEST(BadInput, LabelsOutOfRangeInATrainingBatch) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::CrossEntropyLoss(), optimizer, ta::CallbackList());
+  const ta::Batch wrong{{"data", torch::ones({4, 4})}, {"target", torch::tensor({0, 1, 2, 3})}};
+  EXPECT_THAT(message_of<ta::UserCodeError>([&] { trainer.train(wrong, {.num_epochs = 1}); }),
+              AllOf(HasSubstr("Target 3 is out of bounds"), HasSubstr("target: long int [4]")));
+}
+
+TEST(BadInput, LoadersOfEvaluationsAreCheckedWithTheRest) {
+  Fixture f;
+  EXPECT_THAT(
+      f.refusal({.num_epochs = 0,
+                 .eval_dataset = tiny_batch(3),
+                 .per_device_batch_size = 16,
+                 .train_loader = {.drop_last = true},
+                 .eval_loader = {.drop_last = true}}),
+      AllOf(HasSubstr("num_epochs"), HasSubstr("train_loader.drop_last leaves nothing of 8"),
+            HasSubstr("eval_loader.drop_last leaves nothing of 3")));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
+                f.trainer.evaluate(tiny_batch(3),
+                                   {.loader = {.drop_last = true, .num_workers = -1}});
+              }),
+              AllOf(HasSubstr("loader.num_workers must be >= 0, got -1"),
+                    HasSubstr("loader.drop_last leaves nothing of 3")));
+  EXPECT_TRUE(f.trace.empty());
+}
+
 TEST(BadInput, EvaluatingFromWithinARunWorks) {
   Fixture f;
   double loss = 0;

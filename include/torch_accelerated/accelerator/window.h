@@ -20,7 +20,7 @@ struct WindowPosition {
 enum class Gradients {
   kReady,      ///< the exact gradient of the window's mean loss
   kEmpty,      ///< the window's total weight is 0: there is nothing to step by
-  kNotFinite,  ///< a loss of the window was not finite
+  kNotFinite,  ///< a loss of the window, or its weight, was not finite
 };
 
 }  // namespace torch_accelerated

@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "torch_accelerated/base/error.h"
 #include "torch_accelerated/core/mean.h"
 #include "torch_accelerated/core/tensor_dict.h"
 
@@ -49,6 +50,7 @@ class LossFunction {
       };
     } else if constexpr (detail::LossOfDicts<F>) {
       function_ = std::move(function);
+      if (!function_) throw ArgumentError("LossFunction: the function is empty; give one to call");
     } else {
       function_ = [f = std::move(function)](const TensorDict& outputs, const Batch& batch) mutable {
         return Mean(f(outputs.only(), batch["target"]));

@@ -10,7 +10,9 @@ namespace torch_accelerated {
 
 /// Where batches come from, one after the other: the DataLoader, or a user's own loader or stream.
 ///
-/// Called from one thread. `start_epoch` comes before the first `next` of each epoch.
+/// Called from one thread. `start_epoch` comes before the first `next` of each epoch. A source that
+/// doesn't tell its size is read one batch ahead, so that its last one is known to be the last: a
+/// batch must keep its numbers until the next but one is asked for.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;

@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "torch_accelerated/base/error.h"
 #include "torch_accelerated/core/mean.h"
 #include "torch_accelerated/core/tensor_dict.h"
 
@@ -20,7 +21,9 @@ class Metric {
              requires(F& f, const TensorDict& outputs, const Batch& batch) {
                { f(outputs, batch) } -> std::convertible_to<Mean>;
              })
-  Metric(F function) : function_(std::move(function)) {}  // NOLINT(google-explicit-constructor)
+  Metric(F function) : function_(std::move(function)) {  // NOLINT(google-explicit-constructor)
+    if (!function_) throw ArgumentError("Metric: the function is empty; give one to call");
+  }
 
   Mean operator()(const TensorDict& outputs, const Batch& batch) const {
     return function_(outputs, batch);

@@ -153,7 +153,7 @@ class Trainer {
   bool is_usable(Gradients gradients, const torch::Tensor& norm);
   void skip_update(torch::optim::Optimizer& optimizer, Gradients gradients);
   void record(const Batch& batch, const StepOutput& output);
-  void end_micro_batch();
+  void end_update();
   void close_open_windows();
   void end_epoch();
   RunResult end_run();
