@@ -126,8 +126,9 @@ add_custom_target(
     -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_BUILD_TYPE=Debug
     -DTORCH_ACCELERATED_SANITIZE=address$<SEMICOLON>undefined -DTORCH_ACCELERATED_PCH=OFF
     -DTORCH_ACCELERATED_BUILD_EXAMPLES=OFF -DTORCH_ACCELERATED_LIBTORCH=${LibTorch_DIR_FOUND}
-  COMMAND ${CMAKE_COMMAND} --build ${sanitize_dir} --target tests_base
+  COMMAND ${CMAKE_COMMAND} --build ${sanitize_dir} --target tests_base tests_data
   COMMAND ${sanitize_dir}/tests/tests_base
+  COMMAND ${sanitize_dir}/tests/tests_data
   USES_TERMINAL VERBATIM)
 
 add_custom_target(

@@ -204,6 +204,8 @@ class ThrowsAt : public ta::Callback {
   }
   void on_training_run_end(ta::Trainer&, const ta::TrainingRunEnd& e) override { act(e); }
   void on_stop_training_error(ta::Trainer&, const ta::StopTrainingError& e) override { act(e); }
+  void on_evaluation_run_start(ta::Trainer&, const ta::EvaluationRunStart& e) override { act(e); }
+  void on_evaluation_run_end(ta::Trainer&, const ta::EvaluationRunEnd& e) override { act(e); }
 
  private:
   template <class Event>
@@ -231,6 +233,24 @@ TEST_P(ThrownAt, EndsTheRunAndLeavesTheTrainerUsable) {
     EXPECT_TRUE(net->is_training());
     EXPECT_EQ(optimizer.param_groups()[0].options().get_lr(), 0.1);
   }
+}
+
+TEST(BadInput, WhatIsThrownAtAStopOrInAnEvaluationAloneIsTyped) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  const auto thrown_at = [&](const char* event, const auto& run) {
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(ThrowsAt(event)));
+    EXPECT_THAT(message_of<ta::UserCodeError>([&] { run(trainer); }), HasSubstr(event));
+  };
+  thrown_at("on_stop_training_error", [](ta::Trainer& trainer) {
+    trainer.callbacks().add(AtStepEnd(
+        [](ta::Trainer& own, const ta::TrainStepEnd&) { own.request_stop("to throw there"); }));
+    trainer.train(tiny_batch(4), {.num_epochs = 1});
+  });
+  const auto evaluate = [](ta::Trainer& trainer) { trainer.evaluate(tiny_batch(4)); };
+  thrown_at("on_evaluation_run_start", evaluate);
+  thrown_at("on_evaluation_run_end", evaluate);
+  EXPECT_TRUE(net->is_training());
 }
 
 INSTANTIATE_TEST_SUITE_P(Event, ThrownAt,
