@@ -195,8 +195,8 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
     config.global_batch_size =
         product(config.per_device_batch_size, config.gradient_accumulation_steps);
   }
-  if (source != nullptr) config.batches_per_epoch = source->size();
-  if (config.batches_per_epoch) {
+  if (source != nullptr && source->size()) {
+    config.batches_per_epoch = source->size();
     config.train_rows = source->rows_of(0, *config.batches_per_epoch);
     auto& batches = *config.batches_per_epoch;
     batches = std::min(batches, options.limit_train_batches.value_or(batches));
