@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "core/host_scalar.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 
@@ -85,7 +86,7 @@ bool GradientWindow::note_weight(const Mean& loss, const WindowPosition& positio
   const auto& weight = loss.weight();
   const bool on_host = weight.device().is_cpu();
   const bool first = !scale_of_rows_;
-  const double value = on_host || first ? weight.item<double>() : 0.0;
+  const double value = on_host || first ? host_scalar(weight) : 0.0;
   check_weight(value);
   if ((on_host || first) && value == 0) return false;
   note_expected(position, value);
@@ -116,7 +117,7 @@ void GradientWindow::note_expected(const WindowPosition& position,
 
 void GradientWindow::note_loss(const torch::Tensor& numerator, double weight) {
   if (numerator.device().is_cpu()) {
-    host_loss_ += numerator.item<double>() * weight;
+    host_loss_ += host_scalar(numerator) * weight;
     return;
   }
   const auto value = numerator.detach().reshape({}).to(torch::kFloat64) * weight;

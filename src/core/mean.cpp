@@ -65,7 +65,7 @@ Mean Mean::detach() const {
   Mean result;
   if (defined()) {
     result.parts_ =
-        std::make_shared<const Parts>(Parts{parts_->numerator.detach(), parts_->weight});
+        std::make_shared<const Parts>(Parts{parts_->numerator.variable_data(), parts_->weight});
   }
   return result;
 }

@@ -5,6 +5,8 @@
 
 #include <cmath>
 
+#include "core/host_scalar.h"
+
 namespace torch_accelerated {
 
 struct RunningMean::DeviceSums {
@@ -28,12 +30,12 @@ void RunningMean::add(const Mean& mean, std::int64_t rows, bool only_finite) {
 }
 
 void RunningMean::add_on_host(const Mean& mean, std::int64_t rows, bool only_finite) {
-  const double value = mean.numerator().item<double>();
+  const double value = host_scalar(mean.numerator());
   if (only_finite && !std::isfinite(value)) return;
   if (mean.is_over_rows()) {
     const auto weight = static_cast<double>(rows);
     add(value * weight, weight);
-  } else if (const double weight = mean.weight().item<double>(); weight != 0) {
+  } else if (const double weight = host_scalar(mean.weight()); weight != 0) {
     add(value, weight);
   }
 }

@@ -2,40 +2,55 @@
 #include "data/batch_plan.h"
 
 #include <algorithm>
-#include <numeric>
-
-#include "torch_accelerated/data/permutation.h"
 
 namespace torch_accelerated {
+namespace {
+
+using Rows = BatchPlan::Rows;
+
+// The part of `rows` that is number `part` of `parts`: sizes differ by at most one, the larger
+// first.
+Rows cut(Rows rows, std::int64_t parts, std::int64_t part) {
+  const std::int64_t size = rows.count / parts;
+  const std::int64_t larger = rows.count % parts;
+  return {rows.first + part * size + std::min(part, larger), size + (part < larger ? 1 : 0)};
+}
+
+}  // namespace
 
 BatchPlan::BatchPlan(std::int64_t samples, const DataLoaderOptions& options)
     : samples_(samples),
       batch_size_(options.batch_size),
-      seed_(options.seed),
-      shuffle_(options.shuffle) {
+      window_(options.shards > 0 ? options.shards / options.world_size : options.window),
+      shards_(options.shards),
+      rank_(options.rank),
+      world_size_(options.world_size) {
   const bool short_one = samples % batch_size_ != 0 && !options.drop_last;
   batches_ = samples / batch_size_ + (short_one ? 1 : 0);
+  if (shards_ > 0) batches_ *= window_;
   batches_ = std::min(batches_, options.limit_batches.value_or(batches_));
 }
 
-std::int64_t BatchPlan::first_row(std::int64_t batch) const noexcept {
+std::int64_t BatchPlan::rows_before(std::int64_t batch) const noexcept {
+  if (shards_ > 0) batch = (batch + window_ - 1) / window_;
   return batch > samples_ / batch_size_ ? samples_ : batch * batch_size_;
 }
 
-std::int64_t BatchPlan::rows_of(std::int64_t first, std::int64_t count) const noexcept {
+std::int64_t BatchPlan::rows_of_all_ranks(std::int64_t first, std::int64_t count) const noexcept {
   const std::int64_t begin = std::clamp<std::int64_t>(first, 0, batches_);
   const std::int64_t end = begin + std::clamp<std::int64_t>(count, 0, batches_ - begin);
-  return first_row(end) - first_row(begin);
+  return rows_before(end) - rows_before(begin);
 }
 
-void BatchPlan::indices_of(std::int64_t epoch, std::int64_t batch,
-                           std::vector<std::int64_t>& indices) const {
-  const std::int64_t begin = first_row(batch);
-  indices.resize(static_cast<std::size_t>(rows_of(batch, 1)));
-  std::iota(indices.begin(), indices.end(), begin);
-  if (!shuffle_) return;
-  const KeyedPermutation order(samples_, seed_, epoch);
-  for (std::int64_t& index : indices) index = order(index);
+BatchPlan::Rows BatchPlan::rows_of(std::int64_t batch) const noexcept {
+  const std::int64_t place = batch % window_;  // within the update
+  const std::int64_t first = batch - place;
+  const Rows update{rows_before(first), rows_of_all_ranks(first, window_)};
+  if (shards_ > 0) return cut(update, shards_, rank_ * window_ + place);
+  const Rows part = cut(update, world_size_, rank_);
+  const std::int64_t largest = (batch_size_ + world_size_ - 1) / world_size_;
+  const std::int64_t before = std::min(place * largest, part.count);
+  return {part.first + before, std::min(largest, part.count - before)};
 }
 
 }  // namespace torch_accelerated

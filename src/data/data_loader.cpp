@@ -10,6 +10,7 @@
 #include "data/batch_plan.h"
 #include "data/current_exception.h"
 #include "data/device_copy.h"
+#include "data/epoch_order.h"
 #include "data/loader_options.h"
 #include "data/read_ahead.h"
 #include "torch_accelerated/base/check.h"
@@ -25,6 +26,7 @@ class BatchReader {
               bool in_worker)
       : dataset_(std::move(dataset)),
         plan_(&plan),
+        order_(dataset_.size(), options.seed, options.shuffle),
         seed_(options.seed),
         device_(options.device),
         in_worker_(in_worker) {}
@@ -33,7 +35,10 @@ class BatchReader {
     // A worker is one thread: its gathers don't start others either.
     std::optional<detail::ReadScope> scope;
     if (in_worker_) scope.emplace();
-    plan_->indices_of(epoch, batch, indices_);
+    const auto [first, count] = plan_->rows_of(batch);
+    if (count == 0) return {};  // another rank's
+    indices_.resize(static_cast<std::size_t>(count));
+    order_.read(epoch, first, indices_);
     try {
       Batch read = dataset_.get_batch(indices_, SampleContext{seed_, epoch});
       if (in_worker_) DeviceCopy::wait_for(read);
@@ -50,6 +55,7 @@ class BatchReader {
  private:
   Dataset dataset_;
   const BatchPlan* plan_;
+  EpochOrder order_;
   std::uint64_t seed_;
   c10::Device device_;
   bool in_worker_;
@@ -163,7 +169,7 @@ std::optional<std::int64_t> DataLoader::size() const { return impl_->plan().batc
 void DataLoader::start_epoch(std::int64_t epoch) { set_position(epoch, 0); }
 
 std::optional<std::int64_t> DataLoader::rows_of(std::int64_t first, std::int64_t count) const {
-  return impl_->plan().rows_of(first, count);
+  return impl_->plan().rows_of_all_ranks(first, count);
 }
 
 std::int64_t DataLoader::epoch() const noexcept { return impl_->epoch(); }

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/text.h"
+#include "data/gathered_rows.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/data/permutation.h"
@@ -21,23 +22,12 @@ class TensorRows : public detail::DatasetReader {
   std::int64_t size() const override { return size_; }
 
   Batch get_batch(std::span<const std::int64_t> indices, const SampleContext&) const override {
-    // The tensor borrows the indices and is only read.
-    const auto places = torch::from_blob(const_cast<std::int64_t*>(indices.data()),
-                                         static_cast<std::int64_t>(indices.size()), torch::kInt64);
-    Batch batch;
-    for (const auto& [name, value] : rows_) {
-      batch.set(name, value.index_select(0, on_device_of(value, places)));
-    }
+    Batch batch = rows_;
+    for (const auto& [name, value] : rows_) batch.set(name, gathered_rows(value, indices));
     return batch;
   }
 
  private:
-  static torch::Tensor on_device_of(const torch::Tensor& value, const torch::Tensor& places) {
-    if (value.is_cpu()) return places;
-    // From pinned memory the copy doesn't wait for what the device still has to do.
-    if (value.is_cuda()) return places.pin_memory().to(value.device(), /*non_blocking=*/true);
-    return places.to(value.device());
-  }
 
   static std::int64_t checked_size(const Batch& rows) {
     OptionCheck check("Dataset");

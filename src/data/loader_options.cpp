@@ -3,6 +3,8 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "torch_accelerated/base/check.h"
 
@@ -33,6 +35,13 @@ DataLoaderOptions resolved(DataLoaderOptions asked, std::int64_t samples) {
   check.require(!asked.limit_batches || *asked.limit_batches >= 1,
                 concat("limit_batches must be >= 1, got ", asked.limit_batches.value_or(0),
                        "; leave it unset to read all batches"));
+  check.require(asked.world_size >= 1, concat("world_size must be >= 1, got ", asked.world_size));
+  check.require(asked.rank >= 0 && asked.rank < std::max(asked.world_size, 1),
+                concat("rank must be in [0, ", asked.world_size, "), got ", asked.rank));
+  check.require(asked.window >= 1, concat("window must be >= 1 batch, got ", asked.window));
+  check.require(asked.shards >= 0 && asked.shards % std::max(asked.world_size, 1) == 0,
+                concat("shards must be a multiple of the ", asked.world_size, " ranks, got ",
+                       asked.shards, "; 0 is for none"));
   if (asked.device.is_cuda()) {
     const int count = devices_of(asked.device.type());
     check.require(asked.device.index() < count && count > 0,

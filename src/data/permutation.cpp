@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kRounds = 12;
 constexpr int kFewBits = 10;
+constexpr std::size_t kLanes = 8;
 
 // The round function: 64 well-mixed bits of `half` under `key`, cut to the width of the other half.
 inline std::uint64_t scrambled(std::uint64_t half, std::uint64_t key, std::uint64_t mask) {
@@ -44,30 +45,75 @@ KeyedPermutation::KeyedPermutation(std::int64_t size, std::uint64_t seed, std::i
   rounds_ = bits <= kFewBits ? kMaxRounds : kRounds;
 }
 
-std::uint64_t KeyedPermutation::encipher(std::uint64_t value) const {
+template <std::size_t Count>
+void KeyedPermutation::encipher(std::uint64_t* values) const {
   const std::uint64_t low_mask = (std::uint64_t{1} << low_bits_) - 1;
   const std::uint64_t high_mask = (std::uint64_t{1} << high_bits_) - 1;
-  std::uint64_t low = value & low_mask;
-  std::uint64_t high = value >> low_bits_;
-  for (std::size_t round = 0; round < rounds_; round += 2) {
-    low ^= scrambled(high, keys_[round], low_mask);
-    high ^= scrambled(low, keys_[round + 1], high_mask);
+  std::array<std::uint64_t, Count> low;
+  std::array<std::uint64_t, Count> high;
+  for (std::size_t i = 0; i < Count; ++i) {
+    low[i] = values[i] & low_mask;
+    high[i] = values[i] >> low_bits_;
   }
-  return high << low_bits_ | low;
+  for (std::size_t round = 0; round < rounds_; round += 2) {
+    for (std::size_t i = 0; i < Count; ++i) low[i] ^= scrambled(high[i], keys_[round], low_mask);
+    for (std::size_t i = 0; i < Count; ++i) {
+      high[i] ^= scrambled(low[i], keys_[round + 1], high_mask);
+    }
+  }
+  for (std::size_t i = 0; i < Count; ++i) values[i] = high[i] << low_bits_ | low[i];
+}
+
+void KeyedPermutation::check(std::int64_t position) const {
+  if (position >= 0 && position < size_) return;
+  throw ArgumentError(concat("KeyedPermutation: position must be in [0, ", size_, "), got ",
+                             position, "; each epoch has as many positions as rows."));
 }
 
 std::int64_t KeyedPermutation::operator()(std::int64_t position) const {
-  if (position < 0 || position >= size_) {
-    throw ArgumentError(concat("KeyedPermutation: position must be in [0, ", size_, "), got ",
-                               position, "; each epoch has as many positions as rows."));
-  }
+  std::int64_t number = 0;
+  read(position, {&number, 1});
+  return number;
+}
+
+void KeyedPermutation::read(std::int64_t first, std::span<std::int64_t> numbers) const {
+  if (numbers.empty()) return;
+  check(first);
+  check(first + static_cast<std::int64_t>(numbers.size()) - 1);
   // The domain is less than twice the size, so that two walks do on average, and a walk ends
-  // because it comes back to the position itself at the latest.
-  auto value = static_cast<std::uint64_t>(position);
-  do {
-    value = encipher(value);
-  } while (value >= static_cast<std::uint64_t>(size_));
-  return static_cast<std::int64_t>(value);
+  // because it comes back to the position itself at the latest. A lane whose walk has ended takes
+  // the next position.
+  const auto size = static_cast<std::uint64_t>(size_);
+  std::array<std::uint64_t, kLanes> values{};
+  std::array<std::size_t, kLanes> places{};
+  std::size_t begun = 0;
+  std::size_t walking = 0;
+  const auto begin = [&](std::size_t lane) {
+    places[lane] = begun;
+    values[lane] = static_cast<std::uint64_t>(first) + begun++;
+  };
+  while (walking < kLanes && begun < numbers.size()) begin(walking++);
+  while (walking > 0) {
+    if (walking == 1) {
+      encipher<1>(values.data());
+    } else {
+      encipher<kLanes>(values.data());
+    }
+    for (std::size_t lane = 0; lane < walking;) {
+      if (values[lane] >= size) {
+        ++lane;
+        continue;
+      }
+      numbers[places[lane]] = static_cast<std::int64_t>(values[lane]);
+      if (begun < numbers.size()) {
+        begin(lane++);
+      } else {
+        --walking;
+        values[lane] = values[walking];
+        places[lane] = places[walking];
+      }
+    }
+  }
 }
 
 }  // namespace torch_accelerated

@@ -47,6 +47,25 @@ TEST(KeyedPermutation, HoldsEachNumberOnce) {
   }
 }
 
+TEST(KeyedPermutation, ReadsManyPositionsAsOneByOne) {
+  for (const std::int64_t size : {1, 2, 9, 33, 1000, 17'633}) {
+    const auto expected = order(size, 4, 2);
+    const KeyedPermutation permutation(size, 4, 2);
+    for (const std::int64_t count : {1, 3, 8, 9, 32, 1000}) {
+      for (std::int64_t first = 0; first + count <= size; first += std::max<std::int64_t>(1, size / 7)) {
+        std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
+        permutation.read(first, numbers);
+        EXPECT_TRUE(std::equal(numbers.begin(), numbers.end(), expected.begin() + first))
+            << size << ' ' << first << ' ' << count;
+      }
+    }
+    permutation.read(0, {});
+  }
+  std::vector<std::int64_t> numbers(3);
+  EXPECT_THROW(KeyedPermutation(9, 0, 0).read(7, numbers), ArgumentError);
+  EXPECT_THROW(KeyedPermutation(9, 0, 0).read(-1, numbers), ArgumentError);
+}
+
 // Hashes of whole runs depend on these numbers: they never change.
 TEST(KeyedPermutation, KeepsItsOrderForEver) {
   struct Golden {

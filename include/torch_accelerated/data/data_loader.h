@@ -14,7 +14,7 @@ namespace torch_accelerated {
 
 /// How batches are made of a dataset.
 struct DataLoaderOptions {
-  std::int64_t batch_size = 8;        ///< rows
+  std::int64_t batch_size = 8;        ///< rows, of all ranks together; of an update with `shards`
   bool shuffle = false;               ///< a new order each epoch, a pure function of (seed, epoch)
   bool drop_last = false;             ///< leaves out the short batch at the end
   int num_workers = 0;                ///< threads that read ahead; 0 reads in the caller's
@@ -22,11 +22,18 @@ struct DataLoaderOptions {
   std::uint64_t seed = 0;             ///< of the order and of the samples' random streams
   std::optional<std::int64_t> limit_batches = {};  ///< of an epoch, at most
   c10::Device device = c10::kCPU;  ///< where batches are wanted; pinned and copied on the way
+  int rank = 0;                    ///< whose part of each update's rows is read
+  int world_size = 1;              ///< parts of an update's rows, one for each rank
+  std::int64_t window = 1;         ///< batches of an update
+  std::int64_t shards = 0;  ///< cuts an update's rows into so many batches, each rank reading its
+                            ///< share of them; 0 for none; then `window` counts for nothing
 };
 
 /// Reads a dataset batch by batch, ahead of the caller where there are workers.
 ///
-/// Gives the same batches for any number of workers. One thread calls it.
+/// Gives the same batches for any number of workers. With several ranks, each gets its part of
+/// the rows that one process would read; a part without rows is an empty batch. One thread calls
+/// it.
 class DataLoader : public BatchSource {
  public:
   /// @throws ArgumentError  an empty dataset, or options out of range (all told at once).

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace torch_accelerated {
 
@@ -24,12 +25,21 @@ class KeyedPermutation {
   /// @throws ArgumentError  a position outside [0, size()).
   std::int64_t operator()(std::int64_t position) const;
 
+  /// The numbers at the positions first … first + numbers.size() - 1, several times as fast as one
+  /// by one.
+  ///
+  /// @throws ArgumentError  a position outside [0, size()).
+  void read(std::int64_t first, std::span<std::int64_t> numbers) const;
+
   std::int64_t size() const { return size_; }
 
  private:
   static constexpr std::size_t kMaxRounds = 32;
 
-  std::uint64_t encipher(std::uint64_t value) const;
+  // `Count` values at once: their chains of multiplications don't wait for each other.
+  template <std::size_t Count>
+  void encipher(std::uint64_t* values) const;
+  void check(std::int64_t position) const;
 
   std::int64_t size_;
   int low_bits_ = 0;   // the network's domain is the smallest power of two >= size, cut into a low
