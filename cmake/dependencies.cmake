@@ -41,25 +41,22 @@ function(torch_accelerated_use_private_spdlog target)
 endfunction()
 
 # --- MPI and NCCL ---------------------------------------------------------------------------------
-# Found and told, not linked: nothing in the library uses them yet.
 set(TORCH_ACCELERATED_HAS_CUDA ${LibTorch_CUDA})
 
 set(TORCH_ACCELERATED_HAS_MPI FALSE)
 if(NOT TORCH_ACCELERATED_MPI STREQUAL "OFF")
-  # FindMPI asks a C compiler for MPI's C interface. A project that this one is added to without C
-  # keeps its languages.
-  if(NOT CMAKE_C_COMPILER_LOADED AND (PROJECT_IS_TOP_LEVEL OR TORCH_ACCELERATED_MPI STREQUAL "ON"))
+  # A project that this one is added to keeps its languages.
+  if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_C_COMPILER_LOADED)
     include(CheckLanguage)
     check_language(C)
     if(CMAKE_C_COMPILER)
       enable_language(C)
     endif()
   endif()
-  if(CMAKE_C_COMPILER_LOADED)
-    find_package(MPI QUIET COMPONENTS C)
-    set(TORCH_ACCELERATED_HAS_MPI ${MPI_C_FOUND})
-  endif()
-  if(TORCH_ACCELERATED_MPI STREQUAL "ON" AND NOT TORCH_ACCELERATED_HAS_MPI)
+  include(TorchAcceleratedMpi)
+  if(TARGET TorchAccelerated::mpi)
+    set(TORCH_ACCELERATED_HAS_MPI TRUE)
+  elseif(TORCH_ACCELERATED_MPI STREQUAL "ON")
     message(FATAL_ERROR "TORCH_ACCELERATED_MPI is ON, but no MPI was found; install libopenmpi-dev, "
                         "or set MPI_HOME to where one is.")
   endif()
@@ -70,12 +67,20 @@ if(NOT TORCH_ACCELERATED_NCCL STREQUAL "OFF")
   # LibTorch's own first: two NCCLs in a program don't work.
   find_path(TORCH_ACCELERATED_NCCL_INCLUDE nccl.h HINTS "${LibTorch_NVIDIA_DIR}/nccl/include")
   find_library(TORCH_ACCELERATED_NCCL_LIBRARY NAMES libnccl.so.2 nccl HINTS "${LibTorch_NVIDIA_DIR}/nccl/lib")
-  mark_as_advanced(TORCH_ACCELERATED_NCCL_INCLUDE TORCH_ACCELERATED_NCCL_LIBRARY)
-  if(TORCH_ACCELERATED_NCCL_INCLUDE AND TORCH_ACCELERATED_NCCL_LIBRARY)
+  # nccl.h includes CUDA's runtime headers: a toolkit has them, and so has NVIDIA's wheel beside torch.
+  file(GLOB nvidia_includes "${LibTorch_NVIDIA_DIR}/*/include")
+  find_path(
+    TORCH_ACCELERATED_CUDART_INCLUDE cuda_runtime.h
+    HINTS ${nvidia_includes}
+    PATHS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda
+    PATH_SUFFIXES include)
+  mark_as_advanced(TORCH_ACCELERATED_NCCL_INCLUDE TORCH_ACCELERATED_NCCL_LIBRARY TORCH_ACCELERATED_CUDART_INCLUDE)
+  if(TORCH_ACCELERATED_NCCL_INCLUDE AND TORCH_ACCELERATED_NCCL_LIBRARY AND TORCH_ACCELERATED_CUDART_INCLUDE)
     set(TORCH_ACCELERATED_HAS_NCCL TRUE)
   elseif(TORCH_ACCELERATED_NCCL STREQUAL "ON")
-    message(FATAL_ERROR "TORCH_ACCELERATED_NCCL is ON, but nccl.h and libnccl.so.2 were not found; "
-                        "run \"python3 -m pip install nvidia-nccl-cu13\" where torch is, or install libnccl-dev.")
+    message(FATAL_ERROR "TORCH_ACCELERATED_NCCL is ON, but nccl.h, libnccl.so.2 or cuda_runtime.h was not found; run "
+                        "\"python3 -m pip install nvidia-nccl-cu13 nvidia-cuda-runtime\" where torch is, or install "
+                        "libnccl-dev and a CUDA toolkit.")
   endif()
 endif()
 
@@ -87,8 +92,8 @@ function(torch_accelerated_print_dependencies)
   if(LibTorch_CUDA)
     set(CUDA "${LibTorch_CUDA_VERSION}")
   endif()
-  set(MPI "found, ${MPI_C_LIBRARIES}, not used yet")
-  set(NCCL "found, ${TORCH_ACCELERATED_NCCL_LIBRARY}, not used yet")
+  set(MPI "${MPI_C_LIBRARIES}${MPI_CXX_LIBRARIES}")
+  set(NCCL "${TORCH_ACCELERATED_NCCL_LIBRARY}")
   foreach(feature MPI NCCL)
     if(NOT TORCH_ACCELERATED_HAS_${feature})
       set(${feature} "no: not found")

@@ -8,6 +8,9 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/TorchAccelerated)
 set(header_set)
 if(CMAKE_VERSION VERSION_GREATER_EQUAL 3.23)
   set(header_set FILE_SET HEADERS)
+  if(TORCH_ACCELERATED_HAS_MPI)
+    list(APPEND header_set FILE_SET mpi_headers)
+  endif()
 else()
   install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 endif()
@@ -29,6 +32,7 @@ install(
   FILES ${PROJECT_BINARY_DIR}/TorchAcceleratedConfig.cmake
         ${PROJECT_BINARY_DIR}/TorchAcceleratedConfigVersion.cmake
         cmake/FindLibTorch.cmake
+        cmake/TorchAcceleratedMpi.cmake
         cmake/TorchAcceleratedPreferFmt.cmake
   DESTINATION ${package_dir})
 
@@ -37,4 +41,5 @@ export(
   NAMESPACE TorchAccelerated::
   FILE ${PROJECT_BINARY_DIR}/TorchAcceleratedTargets.cmake)
 configure_file(cmake/FindLibTorch.cmake ${PROJECT_BINARY_DIR}/FindLibTorch.cmake COPYONLY)
+configure_file(cmake/TorchAcceleratedMpi.cmake ${PROJECT_BINARY_DIR}/TorchAcceleratedMpi.cmake COPYONLY)
 configure_file(cmake/TorchAcceleratedPreferFmt.cmake ${PROJECT_BINARY_DIR}/TorchAcceleratedPreferFmt.cmake COPYONLY)

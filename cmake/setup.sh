@@ -77,6 +77,12 @@ missing_packages() {
   command -v cmake >/dev/null || echo cmake
   command -v ninja >/dev/null || echo ninja-build
   if [[ ${1:-} == tests ]] && ! command -v python3 >/dev/null; then echo python3; fi
+  # Training on several ranks needs MPI, training in one process doesn't; whoever has a launcher has
+  # chosen one.
+  if [[ ${1:-} == tests ]] || command -v mpirun >/dev/null; then
+    command -v mpicc >/dev/null || echo libopenmpi-dev
+    command -v mpirun >/dev/null || echo openmpi-bin
+  fi
   compiler=$(find_compiler)
   if [[ -n $compiler ]]; then
     missing_headers "$compiler" "${headers[@]}"

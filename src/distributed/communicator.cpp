@@ -21,8 +21,8 @@ std::int64_t bytes_of(const torch::Tensor& tensor) {
 
 void check_root(int root, int size) {
   if (root >= 0 && root < size) return;
-  throw ArgumentError(concat("broadcast: rank ", root, " is not in a world of ", size,
-                             "; ranks count from 0"));
+  throw ArgumentError(
+      concat("broadcast: rank ", root, " is not in a world of ", size, "; ranks count from 0"));
 }
 
 }  // namespace
@@ -60,8 +60,8 @@ void Communicator::reduce_scatter(torch::Tensor& part, const torch::Tensor& whol
   detail::check_summed("reduce_scatter", whole);
   if (whole.numel() != part.numel() * size() || whole.dtype() != part.dtype()) {
     throw ArgumentError(concat("reduce_scatter: the whole is ", whole.dtype(), " ", whole.sizes(),
-                               ", the part ", part.dtype(), " ", part.sizes(),
-                               "; the whole has ", size(), " parts of the same dtype"));
+                               ", the part ", part.dtype(), " ", part.sizes(), "; the whole has ",
+                               size(), " parts of the same dtype"));
   }
   operate("reduce_scatter", bytes_of(whole), [&] { do_reduce_scatter(part, whole); });
 }
@@ -79,8 +79,7 @@ std::vector<std::string> Communicator::all_gather(const std::string& bytes) {
   // The tensor borrows the bytes and is only read.
   const auto length = static_cast<std::int64_t>(bytes.size());
   const auto tensor = torch::from_blob(const_cast<char*>(bytes.data()), {length}, torch::kUInt8);
-  const auto parts =
-      operate("all_gather", length, [&] { return do_all_gather(tensor); });
+  const auto parts = operate("all_gather", length, [&] { return do_all_gather(tensor); });
   std::vector<std::string> texts;
   texts.reserve(parts.size());
   for (const auto& part : parts) {
@@ -100,9 +99,10 @@ std::vector<torch::Tensor> Communicator::all_to_all(const std::vector<torch::Ten
         part.sizes().slice(1) == parts.front().sizes().slice(1)) {
       continue;
     }
-    throw ArgumentError(concat("all_to_all: a part is ", part.dtype(), " ", part.sizes(),
-                               ", the first ", parts.front().dtype(), " ", parts.front().sizes(),
-                               "; all have one dtype, and dimensions that differ in the first alone"));
+    throw ArgumentError(
+        concat("all_to_all: a part is ", part.dtype(), " ", part.sizes(), ", the first ",
+               parts.front().dtype(), " ", parts.front().sizes(),
+               "; all have one dtype, and dimensions that differ in the first alone"));
   }
   return operate("all_to_all", bytes_of(parts), [&] { return do_all_to_all(parts); });
 }
@@ -115,8 +115,7 @@ void Communicator::broadcast(torch::Tensor& tensor, int root) {
 
 void Communicator::broadcast(std::string& bytes, int root) {
   check_root(root, size());
-  operate("broadcast", static_cast<std::int64_t>(bytes.size()),
-          [&] { do_broadcast(bytes, root); });
+  operate("broadcast", static_cast<std::int64_t>(bytes.size()), [&] { do_broadcast(bytes, root); });
 }
 
 void Communicator::barrier() {

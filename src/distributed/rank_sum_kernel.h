@@ -89,8 +89,7 @@ template <class Number>
 
 template <class Number>
 [[gnu::target("avx2")]] void sum_with_avx2(std::span<void* const> outs,
-                                           std::span<const void* const> parts,
-                                           std::int64_t count) {
+                                           std::span<const void* const> parts, std::int64_t count) {
   sum_with_lanes<Number, 32>(outs, parts, count);
 }
 #endif

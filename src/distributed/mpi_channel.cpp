@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distributed/mpi_channel.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/text.h"
+#include "distributed/job.h"
+#include "distributed/late_ranks.h"
+#include "distributed/rank_sum.h"
+#include "distributed/slices.h"
+
+namespace torch_accelerated::detail {
+namespace {
+
+// Tags of the channel's own MPI communicator.
+constexpr int kData = 1;
+constexpr int kQuestion = 2;
+constexpr int kAnswer = 3;
+
+constexpr std::int64_t kLongestMessage = std::int64_t{1} << 30;  // MPI counts in int
+constexpr std::int64_t kSmall = 4096;          // summands up to here travel together, whole
+constexpr std::int64_t kSegment = 64LL << 20;  // what is summed at a time: bounds the memory
+constexpr std::chrono::milliseconds kAnswerTime{200};
+
+}  // namespace
+
+struct MpiChannel::Transfer {
+  std::vector<MPI_Request> requests;
+  std::vector<std::shared_ptr<void>> memory;  // that the requests read and write
+
+  std::byte* make_memory(std::int64_t bytes) {
+    const std::shared_ptr<std::byte[]> made(new std::byte[static_cast<std::size_t>(bytes)]);
+    memory.push_back(made);
+    return made.get();
+  }
+  void send(MPI_Comm comm, const std::byte* from, std::int64_t bytes, int to) {
+    for (std::int64_t at = 0; at < bytes; at += kLongestMessage) {
+      const auto length = static_cast<int>(std::min(kLongestMessage, bytes - at));
+      check_mpi(MPI_Isend(from + at, length, MPI_BYTE, to, kData, comm, add()), "MPI_Isend");
+    }
+  }
+  void receive(MPI_Comm comm, std::byte* into, std::int64_t bytes, int from) {
+    for (std::int64_t at = 0; at < bytes; at += kLongestMessage) {
+      const auto length = static_cast<int>(std::min(kLongestMessage, bytes - at));
+      check_mpi(MPI_Irecv(into + at, length, MPI_BYTE, from, kData, comm, add()), "MPI_Irecv");
+    }
+  }
+  MPI_Request* add() { return &requests.emplace_back(MPI_REQUEST_NULL); }
+};
+
+MpiChannel::MpiChannel(MPI_Comm comm, std::shared_ptr<MpiGroup> group, std::uint64_t id)
+    : comm_(comm),
+      group_(std::move(group)),
+      id_(id),
+      rank_(rank_in(comm)),
+      size_(size_of(comm)),
+      looks_(group_->is_crowded ? 0 : 200),
+      operations_(group_->notices.operations_of(id)) {
+  ++group_->open_communicators;
+}
+
+// --- Waiting -------------------------------------------------------------------------------------
+
+void MpiChannel::begin(const Call& mine, std::chrono::milliseconds timeout) {
+  call_ = mine;
+  timeout_ = timeout;
+  operations_->store(mine.number, std::memory_order_relaxed);
+}
+
+void MpiChannel::wait_for(Transfer& transfer) {
+  try {
+    for (Patience patience(looks_);;) {
+      int done = 0;
+      check_mpi(MPI_Testall(static_cast<int>(transfer.requests.size()), transfer.requests.data(),
+                            &done, MPI_STATUSES_IGNORE),
+                "MPI_Testall");
+      if (done != 0) return;
+      if (!patience.pause()) continue;
+      look_for_failures();
+      if (patience.waited() >= timeout_) give_up();
+    }
+  } catch (...) {
+    new Transfer(std::move(transfer));  // MPI may still write to its memory, for ever
+    throw;
+  }
+}
+
+void MpiChannel::look_for_failures() {
+  try {
+    group_->notices.check(id_, call_.name, call_.number);
+  } catch (CommunicationError& error) {
+    error.set_rank(rank_);
+    if (group_->is_ours) note_job_failure();
+    throw;
+  }
+  answer_questions();
+}
+
+// A rank whose time is over asks who else waits here: those who answer have come.
+void MpiChannel::answer_questions() {
+  for (int found = 1; found != 0;) {
+    MPI_Status status;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kQuestion, comm_, &found, &status), "MPI_Iprobe");
+    if (found == 0) return;
+    check_mpi(MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, kQuestion, comm_, &status),
+              "MPI_Recv");
+    send_and_forget(kAnswer, status.MPI_SOURCE);
+  }
+}
+
+void MpiChannel::send_and_forget(int tag, int to) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  check_mpi(MPI_Isend(nullptr, 0, MPI_BYTE, to, tag, comm_, &request), "MPI_Isend");
+  MPI_Request_free(&request);
+}
+
+void MpiChannel::give_up() {
+  LateRanks ranks(call_, timeout_);
+  std::vector<bool> has_come(static_cast<std::size_t>(size_));
+  has_come[static_cast<std::size_t>(rank_)] = true;
+  for (int peer = 0; peer < size_; ++peer) {
+    if (peer != rank_) send_and_forget(kQuestion, peer);
+  }
+  const auto end = Patience::Clock::now() + kAnswerTime;
+  while (Patience::Clock::now() < end) {
+    answer_questions();
+    int found = 0;
+    MPI_Status status;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kAnswer, comm_, &found, &status), "MPI_Iprobe");
+    if (found == 0) continue;
+    check_mpi(MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, kAnswer, comm_, &status),
+              "MPI_Recv");
+    has_come[static_cast<std::size_t>(status.MPI_SOURCE)] = true;
+  }
+  for (int peer = 0; peer < size_; ++peer) {
+    if (has_come[static_cast<std::size_t>(peer)]) {
+      ranks.add_waiting(peer);
+    } else {
+      ranks.add_late(peer, "");
+    }
+  }
+  fail(ranks.text(), ExitCode::kTimeout);
+}
+
+void MpiChannel::fail(const std::string& text, ExitCode exit_code) {
+  if (group_->is_ours) note_job_failure();
+  tell_failure(text, exit_code);
+  CommunicationError error(text, exit_code);
+  error.set_rank(rank_);
+  throw error;
+}
+
+void MpiChannel::tell_failure(const std::string& text, ExitCode exit_code) noexcept {
+  group_->notices.tell_failure(text, exit_code);
+}
+
+// --- Operations ----------------------------------------------------------------------------------
+
+std::span<const Call> MpiChannel::meet(const Call& mine, std::chrono::milliseconds timeout) {
+  begin(mine, timeout);
+  Transfer transfer;
+  auto* calls = reinterpret_cast<Call*>(transfer.make_memory(size_ * std::int64_t{sizeof(Call)}));
+  auto* own = reinterpret_cast<Call*>(transfer.make_memory(sizeof(Call)));
+  std::memcpy(own, &mine, sizeof(Call));
+  check_mpi(MPI_Iallgather(own, sizeof(Call), MPI_BYTE, calls, sizeof(Call), MPI_BYTE, comm_,
+                           transfer.add()),
+            "MPI_Iallgather");
+  wait_for(transfer);
+  calls_.assign(calls, calls + size_);
+  check_agreement(calls_, rank_);
+  return calls_;
+}
+
+void MpiChannel::all_reduce(const Call& mine, std::chrono::milliseconds timeout,
+                            std::span<const Summand> summands, SumOrder order) {
+  meet(mine, timeout);
+  std::vector<Summand> small;
+  for (const auto& summand : summands) {
+    if (summand.bytes <= kSmall) small.push_back(summand);
+  }
+  sum_small(small, order);
+  for (const auto& summand : summands) {
+    if (summand.bytes > kSmall) sum_slices(summand, order);
+  }
+}
+
+void MpiChannel::sum_small(std::span<const Summand> summands, SumOrder order) {
+  std::int64_t bytes = 0;
+  for (const auto& summand : summands) bytes += aligned(summand.bytes);
+  if (bytes == 0) return;
+  std::vector<std::byte> mine(static_cast<std::size_t>(bytes));
+  std::vector<std::byte> received(static_cast<std::size_t>(bytes * size_));
+  std::vector<MutableBytes> all;
+  for (int peer = 0; peer < size_; ++peer) {
+    all.push_back(MutableBytes(received).subspan(static_cast<std::size_t>(bytes * peer),
+                                                 static_cast<std::size_t>(bytes)));
+  }
+  std::int64_t at = 0;
+  for (const auto& summand : summands) {
+    std::memcpy(mine.data() + at, summand.data, static_cast<std::size_t>(summand.bytes));
+    at += aligned(summand.bytes);
+  }
+  all_gather(mine, all);
+  at = 0;
+  for (const auto& summand : summands) {
+    std::vector<const void*> parts;
+    for (const auto& part : all) parts.push_back(part.data() + at);
+    sum_over_ranks(summand.data, parts, summand.count, summand.dtype, order);
+    at += aligned(summand.bytes);
+  }
+}
+
+// All-to-all of slices, a sum of this rank's slice, all-gather of the sums.
+void MpiChannel::sum_slices(const Summand& summand, SumOrder order) {
+  const auto item = summand.bytes / summand.count;
+  for (std::int64_t from = 0; from < summand.bytes; from += kSegment) {
+    std::byte* data = summand.data + from;
+    const Slices slices(std::min(kSegment, summand.bytes - from), size_);
+    const auto own = slices.bytes_of(rank_);
+    Transfer apart;
+    std::byte* received = apart.make_memory(own * size_);
+    std::vector<const void*> parts;
+    for (int peer = 0; peer < size_; ++peer) {
+      parts.push_back(peer == rank_ ? data + slices.begin_of(rank_) : received + own * peer);
+      if (peer == rank_) continue;
+      apart.receive(comm_, received + own * peer, own, peer);
+      apart.send(comm_, data + slices.begin_of(peer), slices.bytes_of(peer), peer);
+    }
+    wait_for(apart);
+    sum_over_ranks(data + slices.begin_of(rank_), parts, own / item, summand.dtype, order);
+    Transfer together;
+    for (int peer = 0; peer < size_; ++peer) {
+      if (peer == rank_) continue;
+      together.receive(comm_, data + slices.begin_of(peer), slices.bytes_of(peer), peer);
+      together.send(comm_, data + slices.begin_of(rank_), own, peer);
+    }
+    wait_for(together);
+  }
+}
+
+void MpiChannel::all_gather(Bytes mine, std::span<const MutableBytes> all) {
+  Transfer transfer;
+  for (int peer = 0; peer < size_; ++peer) {
+    const auto part = all[static_cast<std::size_t>(peer)];
+    if (peer == rank_) {
+      copy_bytes(part.data(), mine.data(), std::ssize(mine));
+      continue;
+    }
+    transfer.receive(comm_, part.data(), std::ssize(part), peer);
+    transfer.send(comm_, mine.data(), std::ssize(mine), peer);
+  }
+  wait_for(transfer);
+}
+
+void MpiChannel::all_to_all(std::span<const Bytes> sent, std::span<const MutableBytes> received,
+                            std::int64_t /*longest*/) {
+  Transfer transfer;
+  for (int peer = 0; peer < size_; ++peer) {
+    const auto from = sent[static_cast<std::size_t>(peer)];
+    const auto into = received[static_cast<std::size_t>(peer)];
+    if (peer == rank_) {
+      copy_bytes(into.data(), from.data(), std::ssize(from));
+      continue;
+    }
+    transfer.receive(comm_, into.data(), std::ssize(into), peer);
+    transfer.send(comm_, from.data(), std::ssize(from), peer);
+  }
+  wait_for(transfer);
+}
+
+void MpiChannel::broadcast(MutableBytes bytes, int root) {
+  Transfer transfer;
+  for (std::int64_t at = 0; at < std::ssize(bytes); at += kLongestMessage) {
+    const auto length = static_cast<int>(std::min(kLongestMessage, std::ssize(bytes) - at));
+    check_mpi(MPI_Ibcast(bytes.data() + at, length, MPI_BYTE, root, comm_, transfer.add()),
+              "MPI_Ibcast");
+  }
+  wait_for(transfer);
+}
+
+std::byte* MpiChannel::make_buffer(std::int64_t /*bytes*/) { return nullptr; }
+
+std::pair<MPI_Comm, std::uint64_t> MpiChannel::duplicate_own() {
+  Transfer transfer;
+  auto* duplicate = reinterpret_cast<MPI_Comm*>(transfer.make_memory(sizeof(MPI_Comm)));
+  check_mpi(MPI_Comm_idup(comm_, duplicate, transfer.add()), "MPI_Comm_idup");
+  wait_for(transfer);
+  check_mpi(MPI_Comm_set_errhandler(*duplicate, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  return {*duplicate, id_ * 1'000'003 + ++duplicates_};
+}
+
+std::unique_ptr<Channel> MpiChannel::duplicate() {
+  const auto [comm, id] = duplicate_own();
+  return std::make_unique<MpiChannel>(comm, group_, id);
+}
+
+void MpiChannel::close() {
+  check_mpi(MPI_Comm_free(&comm_), "MPI_Comm_free");
+  if (--group_->open_communicators == 0) group_->notices.close();
+}
+
+}  // namespace torch_accelerated::detail

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "distributed/notices.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/text.h"
+
+namespace torch_accelerated::detail {
+namespace {
+
+// A message is an exit code (0: the program has ended well), the number of pairs (communicator,
+// operations), the pairs and a text, each number of 8 bytes. It is short enough that MPI doesn't
+// wait for the receiver.
+constexpr int kTag = 7;
+constexpr std::size_t kLongestText = 900;
+constexpr std::size_t kMostPairs = 64;
+
+void put(std::string& message, std::uint64_t number) {
+  message.append(reinterpret_cast<const char*>(&number), sizeof(number));
+}
+
+std::uint64_t take(const std::vector<char>& message, std::size_t& at) {
+  std::uint64_t number = 0;
+  if (at + sizeof(number) <= message.size()) {
+    std::memcpy(&number, message.data() + at, sizeof(number));
+  }
+  at += sizeof(number);
+  return number;
+}
+
+}  // namespace
+
+std::shared_ptr<std::atomic<std::int64_t>> Notices::operations_of(std::uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  auto& operations = operations_[id];
+  if (!operations) operations = std::make_shared<std::atomic<std::int64_t>>(0);
+  return operations;
+}
+
+void Notices::tell_failure(const std::string& text, ExitCode exit_code) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (told_ || comm_ == MPI_COMM_NULL) return;
+  told_ = true;
+  std::string message;
+  put(message, static_cast<std::uint64_t>(exit_code));
+  put(message, 0);
+  send_to_all(message + text.substr(0, kLongestText));
+  // Threads of this rank that wait are told, too.
+  if (!failure_) failure_ = std::make_unique<Failure>(Failure{text, exit_code});
+}
+
+void Notices::tell_end() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (told_ || comm_ == MPI_COMM_NULL) return;
+  told_ = true;
+  std::string message;
+  put(message, 0);
+  const auto pairs = std::min(operations_.size(), kMostPairs);
+  put(message, pairs);
+  auto pair = operations_.begin();
+  for (std::size_t i = 0; i < pairs; ++i, ++pair) {
+    put(message, pair->first);
+    put(message, static_cast<std::uint64_t>(pair->second->load()));
+  }
+  send_to_all(message);
+}
+
+void Notices::send_to_all(const std::string& message) noexcept {
+  int rank = 0;
+  int size = 0;
+  if (MPI_Comm_rank(comm_, &rank) != MPI_SUCCESS) return;
+  if (MPI_Comm_size(comm_, &size) != MPI_SUCCESS) return;
+  // MPI may read it after this call: the sender doesn't wait for anybody.
+  const auto* kept = new std::string(message);
+  for (int peer = 0; peer < size; ++peer) {
+    if (peer == rank) continue;
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (MPI_Isend(kept->data(), static_cast<int>(kept->size()), MPI_BYTE, peer, kTag, comm_,
+                  &request) == MPI_SUCCESS) {
+      MPI_Request_free(&request);
+    }
+  }
+}
+
+void Notices::check(std::uint64_t id, const char* operation, std::int64_t number) {
+  const std::lock_guard lock(mutex_);
+  receive_all();
+  if (failure_) {
+    throw CommunicationError(concat(operation, " number ", number, ": ", failure_->text),
+                             failure_->exit_code);
+  }
+  for (const auto& [rank, operations] : ended_) {
+    const auto came = operations.find(id);
+    // A rank that has ended after its part of this operation has left nobody alone.
+    if (came != operations.end() && came->second >= number) continue;
+    throw CommunicationError(concat(operation, " number ", number, ": rank ", rank,
+                                    " doesn't come, its program has ended with status 0"));
+  }
+}
+
+void Notices::receive_all() {
+  if (comm_ == MPI_COMM_NULL) return;
+  for (;;) {
+    int found = 0;
+    MPI_Message handle = MPI_MESSAGE_NULL;
+    MPI_Status status;
+    check_mpi(MPI_Improbe(MPI_ANY_SOURCE, kTag, comm_, &found, &handle, &status), "MPI_Improbe");
+    if (found == 0) return;
+    int length = 0;
+    check_mpi(MPI_Get_count(&status, MPI_BYTE, &length), "MPI_Get_count");
+    std::vector<char> message(static_cast<std::size_t>(length));
+    check_mpi(MPI_Mrecv(message.data(), length, MPI_BYTE, &handle, &status), "MPI_Mrecv");
+    keep(status.MPI_SOURCE, message);
+  }
+}
+
+void Notices::keep(int rank, const std::vector<char>& message) {
+  std::size_t at = 0;
+  const auto exit_code = take(message, at);
+  const auto pairs = std::min<std::uint64_t>(take(message, at), kMostPairs);
+  Operations operations;
+  for (std::uint64_t i = 0; i < pairs; ++i) {
+    const auto id = take(message, at);
+    operations[id] = static_cast<std::int64_t>(take(message, at));
+  }
+  if (exit_code == 0) {
+    ended_[rank] = std::move(operations);
+  } else if (!failure_) {
+    const auto begin = std::min(at, message.size());
+    std::string text(message.begin() + static_cast<std::ptrdiff_t>(begin), message.end());
+    failure_ = std::make_unique<Failure>(
+        Failure{concat("rank ", rank, " has failed: ", text), static_cast<ExitCode>(exit_code)});
+  }
+}
+
+void Notices::close() {
+  const std::lock_guard lock(mutex_);
+  if (comm_ != MPI_COMM_NULL) check_mpi(MPI_Comm_free(&comm_), "MPI_Comm_free");
+}
+
+}  // namespace torch_accelerated::detail
