@@ -22,6 +22,9 @@ MnistOptions parse_mnist_options(int argc, char** argv) {
   app.add_option("--seed", options.seed, "of weights, order and split")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_option("--deterministic", options.deterministic_shards,
+                 "shards of an update, a power of two: the same bits on 1, 2, 4 … ranks with one "
+                 "--global-batch-size");
   app.add_option("--output", options.output, "folder for history.jsonl");
   try {
     app.parse(argc, argv);
@@ -29,7 +32,9 @@ MnistOptions parse_mnist_options(int argc, char** argv) {
     std::exit(app.exit(error));
   }
   if (!options.per_device_batch_size && !options.global_batch_size) {
-    options.per_device_batch_size = 32;
+    auto& size =
+        options.deterministic_shards ? options.global_batch_size : options.per_device_batch_size;
+    size = 32;
   }
   return options;
 }

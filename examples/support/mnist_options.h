@@ -14,6 +14,7 @@ struct MnistOptions {
   std::optional<std::int64_t> per_device_batch_size;
   std::optional<std::int64_t> global_batch_size;
   std::uint64_t seed = 0;
+  std::optional<std::int64_t> deterministic_shards;
   std::optional<std::filesystem::path> output;
 };
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Everything, for programs; the library's own files include what they use. Left out is
-// data/torch_dataset.h, which alone needs torch::data.
+// Everything, for programs; the library's own files include what they use. Left out are those that
+// need more of others: accelerator/sync_batch_norm.h torch::nn, data/torch_dataset.h torch::data,
+// and distributed/mpi.h MPI.
 
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/accelerator/autocast.h"
@@ -32,6 +33,9 @@
 #include "torch_accelerated/data/permutation.h"
 #include "torch_accelerated/data/sample_context.h"
 #include "torch_accelerated/distributed/communicator.h"
+#include "torch_accelerated/distributed/run.h"
+#include "torch_accelerated/distributed/thread_communicator.h"
+#include "torch_accelerated/distributed/world.h"
 #include "torch_accelerated/history/history.h"
 #include "torch_accelerated/history/metric_values.h"
 #include "torch_accelerated/metrics/accuracy.h"

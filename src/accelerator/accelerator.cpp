@@ -1,25 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+// Where a step runs, and how micro-batches become an update.
 #include "torch_accelerated/accelerator/accelerator.h"
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <unordered_map>
 
 #include "accelerator/device.h"
-#include "accelerator/gradient_window.h"
-#include "accelerator/launcher.h"
+#include "accelerator/reduction.h"
+#include "accelerator/threads.h"
+#include "base/text.h"
+#include "distributed/device_communicator.h"
+#include "distributed/queued_communicator.h"
+#include "distributed/staged_communicator.h"
 #include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
 namespace {
 
+// Each once: a tensor that an optimizer holds twice is reduced once.
 std::vector<torch::Tensor> parameters_of(const torch::optim::Optimizer& optimizer) {
   std::vector<torch::Tensor> parameters;
+  std::unordered_map<const c10::TensorImpl*, bool> seen;
   for (const auto& group : optimizer.param_groups()) {
     for (const auto& parameter : group.params()) {
-      if (parameter.requires_grad()) parameters.push_back(parameter);
+      if (!parameter.requires_grad()) continue;
+      if (seen.emplace(parameter.unsafeGetTensorImpl(), true).second) {
+        parameters.push_back(parameter);
+      }
     }
   }
   return parameters;
@@ -35,33 +44,52 @@ std::vector<torch::Tensor> gradients_of(const torch::optim::Optimizer& optimizer
 
 }  // namespace
 
-struct Accelerator::Windows {
-  struct Slot {
-    GradientWindow window;
-    std::optional<Gradients> reduced;
+std::string Accelerator::Reduction::name_of(const torch::Tensor& parameter) const {
+  const auto known = names.find(parameter.unsafeGetTensorImpl());
+  return known != names.end() ? known->second : concat("of shape ", parameter.sizes());
+}
 
-    void reopen() noexcept {
-      reduced.reset();
-      window.reopen();
-    }
-  };
-  std::unordered_map<const torch::optim::Optimizer*, Slot> slots;
-};
+Accelerator::Accelerator(const AcceleratorOptions& options) : Accelerator(make_world(), options) {}
 
-Accelerator::Accelerator(const AcceleratorOptions& options)
-    : device_(resolve_device(options.device)),
-      mixed_precision_(options.mixed_precision),
-      communicator_(make_self_communicator()),
-      windows_(std::make_unique<Windows>()) {
-  check_single_process();
+Accelerator::Accelerator(World world, const AcceleratorOptions& options)
+    : world_(std::move(world)), options_(options), device_(c10::kCPU) {
+  together("Accelerator",
+           [&] { device_ = resolve_device(options.device, world_, options.share_devices); });
+  if (world_size() > 1) choose_communicators();
+  for (auto* communicator : {world_.gradients.get(), world_.control.get()}) {
+    communicator->set_timeout(std::max(options.first_timeout, options.timeout));
+  }
+  reduction_ = std::make_unique<Reduction>(*world_.gradients);
 }
 
 Accelerator::~Accelerator() = default;
 
-void Accelerator::prepare(torch::nn::Module& module) const { module.to(device_); }
+// What was asked becomes what will happen.
+void Accelerator::choose_communicators() {
+  if (!world_.is_callers) share_out_threads(world_.local_size);
+  auto& overlap = options_.overlap;
+  if (device_.is_cuda()) {
+    // Gradients by NCCL, or by way of the host's memory; everything else by the latter.
+    world_.gradients = make_device_communicator(*world_.gradients, device_, options_.share_devices);
+    world_.control = make_staged_communicator(std::move(world_.control));
+    if (overlap == Overlap::kAuto) overlap = Overlap::kOn;
+    return;
+  }
+  if (overlap == Overlap::kAuto) {
+    const bool pays = world_.allows_threads && has_spare_core(world_.local_size);
+    overlap = any(!pays) ? Overlap::kOff : Overlap::kOn;  // one way for all ranks
+  }
+  if (overlap == Overlap::kOn && world_.allows_threads) {
+    world_.gradients = make_queued_communicator(std::move(world_.gradients));
+  }
+}
 
 std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset, DataLoaderOptions options) const {
   options.device = device_;
+  if (options.is_shared) {
+    options.rank = rank();
+    options.world_size = world_size();
+  }
   return std::make_unique<DataLoader>(std::move(dataset), options);
 }
 
@@ -75,31 +103,98 @@ Batch Accelerator::to_device(const Batch& batch) const {
   return batch;
 }
 
+Accelerator::Slot& Accelerator::slot_of(const torch::optim::Optimizer& optimizer) {
+  auto* control = world_size() > 1 ? world_.control.get() : nullptr;
+  return reduction_->slots.try_emplace(&optimizer, control).first->second;
+}
+
+// Gradients of a window that begins go into buckets where they will be reduced.
+void Accelerator::begin_window(Slot& slot, torch::optim::Optimizer& optimizer, bool is_shard) {
+  slot.outcome.reset();
+  if (slot.window.is_open() || (world_size() == 1 && !is_shard)) return;
+  auto parameters = parameters_of(optimizer);
+  if (!slot.reducer || !slot.reducer->is_of(parameters)) {
+    slot.reducer.reset();
+    slot.reducer.emplace(std::move(parameters), *world_.gradients, reduction_->buffers, options_,
+                         [this](const torch::Tensor& p) { return reduction_->name_of(p); });
+  }
+  slot.reducer->begin_window();
+}
+
 void Accelerator::backward(const Mean& loss, torch::optim::Optimizer& optimizer,
                            const WindowPosition& position, bool only_own_parameters) {
   if (!loss.defined()) {
     throw ArgumentError("backward: the loss has no value; give a scalar tensor or a Mean");
   }
-  auto& slot = windows_->slots[&optimizer];
-  slot.reduced.reset();
+  auto& slot = slot_of(optimizer);
+  begin_window(slot, optimizer, position.is_shard);
+  if (slot.reducer && position.is_last && !position.is_shard) slot.reducer->begin_last_backward();
   slot.window.backward(
       loss, position, only_own_parameters ? std::optional(parameters_of(optimizer)) : std::nullopt);
+  if (position.is_shard) slot.reducer->end_shard();
+}
+
+void Accelerator::skip_backward(torch::optim::Optimizer& optimizer,
+                                const WindowPosition& position) {
+  auto& slot = slot_of(optimizer);
+  begin_window(slot, optimizer, position.is_shard);
+  slot.window.skip(position);
+  if (position.is_shard) slot.reducer->end_shard();
 }
 
 bool Accelerator::has_open_window(const torch::optim::Optimizer& optimizer) const noexcept {
-  const auto slot = windows_->slots.find(&optimizer);
-  return slot != windows_->slots.end() && slot->second.window.is_open();
+  const auto slot = reduction_->slots.find(&optimizer);
+  return slot != reduction_->slots.end() && slot->second.window.is_open();
 }
 
 Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer) {
-  auto& slot = windows_->slots[&optimizer];
-  if (!slot.reduced) slot.reduced = slot.window.close(optimizer);
-  return *slot.reduced;
+  auto& slot = slot_of(optimizer);
+  if (slot.outcome) return *slot.outcome;
+  // Gradients that came about elsewhere are taken as they are; over ranks they are averaged.
+  if (!slot.window.is_open() && world_size() > 1) begin_foreign_window(slot, optimizer);
+  const bool is_open = slot.window.is_open();
+  auto sums = is_open ? slot.window.sums() : WindowSums();
+  RankStatus status;
+  status.triggers = reduction_->triggers.load();
+  status.not_finite = !std::isfinite(sums.loss) || !std::isfinite(sums.weight);
+  status.has_gradient = slot.window.has_backward();
+  if (slot.reducer) {
+    auto outcome = slot.reducer->reduce(sums, status);
+    sums = outcome.sums;
+    reduction_->ranks = std::move(outcome.ranks);
+    end_first_update();
+  } else {
+    reduction_->ranks = {status};
+  }
+  slot.outcome = is_open ? slot.window.close(sums, optimizer) : Gradients::kReady;
+  return *slot.outcome;
+}
+
+void Accelerator::begin_foreign_window(Slot& slot, torch::optim::Optimizer& optimizer) {
+  std::vector<torch::Tensor> gradients;
+  const auto parameters = parameters_of(optimizer);
+  for (const auto& parameter : parameters) {
+    const auto& gradient = parameter.grad();
+    // A copy: it may be a view of the bucket that is about to be zeroed.
+    gradients.push_back(gradient.defined() ? gradient.clone() : gradient);
+  }
+  begin_window(slot, optimizer, /*is_shard=*/false);
+  for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
+  slot.window.take_as_one();
+}
+
+// Ranks that start are slower than ranks that run.
+void Accelerator::end_first_update() {
+  if (std::exchange(reduction_->had_update, true)) return;
+  world_.gradients->set_timeout(options_.timeout);
+  world_.control->set_timeout(options_.timeout);
+  if (auto& layers = reduction_->sync_batch_norm->communicator)
+    layers->set_timeout(options_.timeout);
 }
 
 double Accelerator::window_loss(const torch::optim::Optimizer& optimizer) const noexcept {
-  const auto slot = windows_->slots.find(&optimizer);
-  return slot == windows_->slots.end() ? 0.0 : slot->second.window.loss();
+  const auto slot = reduction_->slots.find(&optimizer);
+  return slot == reduction_->slots.end() ? 0.0 : slot->second.window.loss();
 }
 
 torch::Tensor Accelerator::clip_gradient_norm(torch::optim::Optimizer& optimizer,
@@ -123,40 +218,23 @@ void Accelerator::clip_gradient_value(torch::optim::Optimizer& optimizer, double
 bool Accelerator::step(torch::optim::Optimizer& optimizer) {
   const bool ready = reduce_gradients(optimizer) == Gradients::kReady;
   if (ready) optimizer.step();
-  windows_->slots[&optimizer].reopen();
+  slot_of(optimizer).reopen();
   return ready;
 }
 
 void Accelerator::end_window(const torch::optim::Optimizer& optimizer) noexcept {
-  const auto slot = windows_->slots.find(&optimizer);
-  if (slot != windows_->slots.end()) slot->second.reopen();
+  const auto slot = reduction_->slots.find(&optimizer);
+  if (slot != reduction_->slots.end()) slot->second.reopen();
 }
 
 void Accelerator::discard(torch::optim::Optimizer& optimizer) {
-  windows_->slots[&optimizer].reopen();
+  slot_of(optimizer).reopen();
   optimizer.zero_grad();
 }
 
 void Accelerator::release(const torch::optim::Optimizer& optimizer) noexcept {
-  windows_->slots.erase(&optimizer);
-}
-
-torch::Tensor Accelerator::gather(const torch::Tensor& tensor) {
-  const auto parts = communicator_->all_gather(tensor);
-  return parts.size() == 1 ? parts.front() : torch::cat(parts);
-}
-
-torch::Tensor Accelerator::reduce(const torch::Tensor& tensor) {
-  std::array<torch::Tensor, 1> sums{tensor.clone()};
-  communicator_->all_reduce(sums);
-  return sums.front();
-}
-
-void Accelerator::print(std::string_view line) const {
-  if (!is_main_process()) return;
-  std::fwrite(line.data(), 1, line.size(), stdout);
-  std::fputc('\n', stdout);
-  std::fflush(stdout);
+  // Not kept for later: which optimizer stands where in memory differs between ranks.
+  reduction_->slots.erase(&optimizer);
 }
 
 }  // namespace torch_accelerated

@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <cstdlib>
+
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 
@@ -18,17 +20,32 @@ c10::Device parsed(const std::string& name) {
   }
 }
 
+c10::Device gpu_of(const World& world, int gpus, bool share) {
+  // A launcher that gives each rank one GPU to see.
+  if (gpus == 1 && world.local_size == 1) return {c10::kCUDA, 0};
+  if (gpus == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) return {c10::kCUDA, 0};
+  if (world.local_rank < gpus && world.local_size <= gpus) {
+    return {c10::kCUDA, static_cast<c10::DeviceIndex>(world.local_rank)};
+  }
+  if (share) return {c10::kCUDA, static_cast<c10::DeviceIndex>(world.local_rank % gpus)};
+  throw ArgumentError(concat("Accelerator: ", world.local_size, " ranks on host ", world.host,
+                             " and ", gpus,
+                             " GPUs; start as many ranks as there are GPUs, set share_devices, or "
+                             "ask for device \"cpu\""));
+}
+
 }  // namespace
 
-c10::Device resolve_device(const std::string& name) {
+c10::Device resolve_device(const std::string& name, const World& world, bool share) {
   const int gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
-  if (name.empty()) return gpus > 0 ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
+  if (name.empty()) return gpus > 0 ? gpu_of(world, gpus, share) : c10::Device(c10::kCPU);
   const auto device = parsed(name);
   if (device.is_cpu()) return c10::Device(c10::kCPU);
   if (!device.is_cuda()) {
     throw ArgumentError(
         concat("Accelerator: device '", name, "' is not supported; use cpu or cuda"));
   }
+  if (!device.has_index() && gpus > 0) return gpu_of(world, gpus, share);
   const c10::DeviceIndex index = device.has_index() ? device.index() : c10::DeviceIndex{0};
   if (index >= gpus) {
     throw ArgumentError(concat("Accelerator: device '", name, "' is not there, this program sees ",

@@ -5,10 +5,17 @@
 
 #include <string>
 
+#include "torch_accelerated/distributed/world.h"
+
 namespace torch_accelerated {
 
 /// The device that `name` asks for; an empty name takes CUDA where there is a GPU, else the CPU.
-/// @throws ArgumentError  a name that isn't one, or a device that isn't there.
-c10::Device resolve_device(const std::string& name);
+/// Where a host has several ranks and "cuda" is asked for without an index, each takes the GPU of
+/// its local rank, or the only one that a launcher lets it see.
+/// @param share  whether several ranks of a host may have one GPU.
+/// @throws ArgumentError  a name that isn't one, a device that isn't there, or fewer GPUs than
+/// ranks
+///                        on this host.
+c10::Device resolve_device(const std::string& name, const World& world, bool share);
 
 }  // namespace torch_accelerated

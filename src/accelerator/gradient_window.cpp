@@ -12,11 +12,6 @@
 namespace torch_accelerated {
 namespace {
 
-// The power of two next to weight / rows: exact to multiply by, so E adds no rounding of its own.
-double power_of_two_near(double ratio) {
-  return ratio > 0 && std::isfinite(ratio) ? std::exp2(std::round(std::log2(ratio))) : 1.0;
-}
-
 void check_graph(const torch::Tensor& numerator) {
   if (numerator.requires_grad()) return;
   throw ArgumentError(
@@ -63,10 +58,22 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
   const auto& numerator = loss.numerator();
   check_graph(numerator);
   check_position(position);
-  if (!note_weight(loss, position)) return;
-  const double weight = loss.is_over_rows() ? static_cast<double>(position.rows) : 1.0;
-  note_loss(numerator, weight);
-  const double share = weight / expected_;
+  if (position.is_borrowed) return lend(numerator, position);
+  if (loss.is_over_rows()) {
+    if (position.rows == 0) return skip(position);
+    expected_.begin(position, std::nullopt);
+    add(loss, static_cast<double>(position.rows), position);
+  } else {
+    // Once known, a weight on a device stays there: nothing waits for it.
+    const bool known = loss.weight().is_cpu() || expected_.wants_weight() || position.is_shard;
+    const double weight = known ? host_scalar(loss.weight()) : 1.0;
+    check_weight(weight);
+    if (weight == 0) return skip(position);
+    expected_.begin(position, weight);
+    add(loss, weight, position);
+  }
+  const double share =
+      (loss.is_over_rows() ? static_cast<double>(position.rows) : 1.0) / expected_.value();
   // A share of 1 is left out, so that one process without accumulation does a plain loop's work.
   const auto root = share == 1.0 ? numerator : numerator * share;
   if (only && only->empty()) return;  // to the engine, no inputs means all
@@ -74,76 +81,73 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
                             only.value_or(std::vector<torch::Tensor>()));
 }
 
-// Whether the micro-batch weighs anything, as far as the host knows.
-bool GradientWindow::note_weight(const Mean& loss, const WindowPosition& position) {
+// Goes back through the layers that exchange something, and adds nothing.
+void GradientWindow::lend(const torch::Tensor& numerator, const WindowPosition& position) {
+  skip(position);
+  has_backward_ = true;
+  torch::autograd::backward({numerator * 0.0}, {});
+}
+
+void GradientWindow::skip(const WindowPosition& position) {
   ++micro_batches_;
-  if (loss.is_over_rows()) {
-    if (position.rows == 0) return false;
-    note_expected(position, std::nullopt);
-    host_weight_ += static_cast<double>(position.rows);
-    return true;
-  }
-  const auto& weight = loss.weight();
-  const bool on_host = weight.device().is_cpu();
-  const bool first = !scale_of_rows_;
-  const double value = on_host || first ? host_scalar(weight) : 0.0;
-  check_weight(value);
-  if ((on_host || first) && value == 0) return false;
-  note_expected(position, value);
-  if (on_host) {
-    host_weight_ += value;
+  if (!expected_.is_alone()) expected_.begin(position, std::nullopt);
+  if (position.is_shard) shards_.push({});
+}
+
+// @param weight  counts only where it is on the host or a mean is over rows.
+void GradientWindow::add(const Mean& loss, double weight, const WindowPosition& position) {
+  ++micro_batches_;
+  has_backward_ = true;
+  const auto& numerator = loss.numerator();
+  const double factor = loss.is_over_rows() ? weight : 1.0;
+  if (position.is_shard) return shards_.push({host_scalar(numerator) * factor, weight});
+  if (loss.is_over_rows() || loss.weight().is_cpu()) {
+    host_.weight += weight;
   } else {
-    const auto device_weight = weight.reshape({}).to(torch::kFloat64);
-    weight_ = weight_.defined() ? weight_ + device_weight : device_weight;
+    const auto value = loss.weight().reshape({}).to(torch::kFloat64);
+    device_weight_ = device_weight_.defined() ? device_weight_ + value : value;
   }
-  return true;
+  if (numerator.is_cpu()) {
+    host_.loss += host_scalar(numerator) * factor;
+  } else {
+    const auto value = numerator.detach().reshape({}).to(torch::kFloat64) * factor;
+    device_loss_ = device_loss_.defined() ? device_loss_ + value : value;
+  }
 }
 
-void GradientWindow::note_expected(const WindowPosition& position,
-                                   std::optional<double> first_weight) {
-  if (expected_ != 0) return;
-  const double rows = static_cast<double>(position.window_rows.value_or(
-      std::max<std::int64_t>(position.rows, 1) * position.micro_batches));
-  if (!first_weight) {
-    expected_ = rows;
-    return;
-  }
-  if (!scale_of_rows_) {
-    scale_of_rows_ = power_of_two_near(
-        *first_weight / static_cast<double>(std::max<std::int64_t>(position.rows, 1)));
-  }
-  expected_ = rows * *scale_of_rows_;
+void GradientWindow::take_as_one() {
+  ++micro_batches_;
+  has_backward_ = true;
+  host_.weight = 1;
+  expected_.set(1);
 }
 
-void GradientWindow::note_loss(const torch::Tensor& numerator, double weight) {
-  if (numerator.device().is_cpu()) {
-    host_loss_ += host_scalar(numerator) * weight;
-    return;
-  }
-  const auto value = numerator.detach().reshape({}).to(torch::kFloat64) * weight;
-  device_loss_ = device_loss_.defined() ? device_loss_ + value : value;
+WindowSums GradientWindow::sums() {
+  WindowSums sums = host_;
+  if (!shards_.empty()) AddSums()(sums, shards_.take());
+  if (device_loss_.defined()) sums.loss += host_scalar(device_loss_);
+  if (device_weight_.defined()) sums.weight += host_scalar(device_weight_);
+  return sums;
 }
 
-Gradients GradientWindow::close(const torch::optim::Optimizer& optimizer) {
-  // Gradients that came about elsewhere are taken as they are.
-  if (!is_open()) return Gradients::kReady;
-  const double sum = host_loss_ + (device_loss_.defined() ? device_loss_.item<double>() : 0.0);
-  const double weight = host_weight_ + (weight_.defined() ? weight_.item<double>() : 0.0);
-  check_weight(weight);
-  loss_ = weight == 0 ? 0.0 : sum / weight;
-  if (!std::isfinite(sum) || !std::isfinite(weight)) return Gradients::kNotFinite;
-  if (weight == 0) return Gradients::kEmpty;
-  if (weight != expected_) multiply_gradients(optimizer, expected_ / weight);
+Gradients GradientWindow::close(const WindowSums& sums, const torch::optim::Optimizer& optimizer) {
+  check_weight(sums.weight);
+  loss_ = sums.weight == 0 ? 0.0 : sums.loss / sums.weight;
+  if (!std::isfinite(sums.loss) || !std::isfinite(sums.weight)) return Gradients::kNotFinite;
+  if (sums.weight == 0) return Gradients::kEmpty;
+  const double expected = expected_.value();
+  if (sums.weight != expected) multiply_gradients(optimizer, expected / sums.weight);
   return Gradients::kReady;
 }
 
 void GradientWindow::reopen() noexcept {
-  expected_ = 0;
-  host_weight_ = 0;
-  weight_.reset();
-  host_loss_ = 0;
+  expected_.end_window();
+  host_ = {};
   device_loss_.reset();
+  device_weight_.reset();
+  shards_.clear();
   micro_batches_ = 0;
+  has_backward_ = false;
 }
 
 }  // namespace torch_accelerated

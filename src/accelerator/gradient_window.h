@@ -3,10 +3,18 @@
 
 #include <torch/torch.h>
 
+#include "accelerator/expected_weight.h"
+#include "core/pairwise_sum.h"
 #include "torch_accelerated/accelerator/window.h"
 #include "torch_accelerated/core/mean.h"
 
 namespace torch_accelerated {
+
+/// The loss of a window as the fraction that it is.
+struct WindowSums {
+  double loss = 0;    ///< sum of weight x mean
+  double weight = 0;  ///< sum of weights
+};
 
 /// Adds up the gradients of one optimizer's window, weighted so that they end as the gradient of
 /// the window's mean loss: sum over micro-batches of (weight x mean) / E, times E / (sum of
@@ -16,13 +24,28 @@ namespace torch_accelerated {
 /// known and equal to the sum, so nothing is left to multiply.
 class GradientWindow {
  public:
+  /// @param control  with which the ranks agree on E, where there are several.
+  explicit GradientWindow(Communicator* control = nullptr) : expected_(control) {}
+
   /// Back-propagates one micro-batch.
   /// @param only  what gradients are accumulated into; nothing: every leaf of the graph.
   void backward(const Mean& loss, const WindowPosition& position,
                 const std::optional<std::vector<torch::Tensor>>& only);
 
-  /// Makes the gradients of `optimizer`'s parameters exact. Waits for the device, once.
-  Gradients close(const torch::optim::Optimizer& optimizer);
+  /// Takes note of a micro-batch without rows.
+  void skip(const WindowPosition& position);
+
+  /// Takes gradients that came about elsewhere as those of a loss of weight 1.
+  void take_as_one();
+
+  /// Whether any backward was done in this window.
+  bool has_backward() const noexcept { return has_backward_; }
+
+  /// What this rank has added up. Waits for the device.
+  WindowSums sums();
+
+  /// Makes the gradients of `optimizer`'s parameters exact, given the sums over all ranks.
+  Gradients close(const WindowSums& sums, const torch::optim::Optimizer& optimizer);
 
   /// The window's mean loss, from `close` to the next one; on the host.
   double loss() const noexcept { return loss_; }
@@ -33,18 +56,25 @@ class GradientWindow {
   void reopen() noexcept;
 
  private:
-  bool note_weight(const Mean& loss, const WindowPosition& position);
-  void note_expected(const WindowPosition& position, std::optional<double> first_weight);
-  void note_loss(const torch::Tensor& numerator, double weight);
+  void lend(const torch::Tensor& numerator, const WindowPosition& position);
 
-  double expected_ = 0;        // E
-  double host_weight_ = 0;     // of rows, and of weights on the CPU
-  torch::Tensor weight_;       // (), float64: of weights on other devices
-  double host_loss_ = 0;       // sum of weight x mean, on the CPU
-  torch::Tensor device_loss_;  // (), float64: the same on other devices
+  struct AddSums {
+    void operator()(WindowSums& left, const WindowSums& right) const {
+      left.loss += right.loss;
+      left.weight += right.weight;
+    }
+  };
+
+  void add(const Mean& loss, double weight, const WindowPosition& position);
+
+  ExpectedWeight expected_;
+  WindowSums host_;
+  torch::Tensor device_loss_;    // (), float64: sum of weight x mean, on other devices than the CPU
+  torch::Tensor device_weight_;  // (), float64
+  PairwiseSum<WindowSums, AddSums> shards_;
   double loss_ = 0;
   std::int64_t micro_batches_ = 0;
-  std::optional<double> scale_of_rows_;  // a power of two; fixed at the first weighted loss
+  bool has_backward_ = false;
 };
 
 }  // namespace torch_accelerated

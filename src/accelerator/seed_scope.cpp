@@ -35,6 +35,13 @@ SeedScope::SeedScope(std::uint64_t seed) : saved_(std::make_unique<Saved>()) {
   }
 }
 
+void SeedScope::reseed(std::uint64_t seed) {
+  for (auto& [generator, state] : saved_->states) {
+    const std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_current_seed(seed);
+  }
+}
+
 SeedScope::~SeedScope() {
   for (auto& [generator, state] : saved_->states) {
     const std::lock_guard<std::mutex> lock(generator.mutex());

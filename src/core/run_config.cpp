@@ -56,6 +56,9 @@ std::vector<std::pair<std::string, std::string>> RunConfig::fields() const {
           {"device", device},
           {"mixed precision", mixed_precision},
           {"world size", text_of(world_size)},
+          {"gradient reduction", reduction},
+          {"deterministic shards", deterministic_shards > 0 ? text_of(deterministic_shards) : "-"},
+          {"arithmetic", arithmetic.empty() ? "-" : arithmetic},
           {"optimizers", optimizers},
           {"scheduler", scheduler},
           {"trainable parameters", text_of(parameters)}};

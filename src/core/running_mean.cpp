@@ -65,8 +65,10 @@ void RunningMean::add(double sum, double weight) {
 double RunningMean::value() const {
   const double total = weight();
   if (total == 0) return 0;
-  return (sum_ + (device_ ? device_->sum.item<double>() : 0.0)) / total;
+  return sum() / total;
 }
+
+double RunningMean::sum() const { return sum_ + (device_ ? device_->sum.item<double>() : 0.0); }
 
 double RunningMean::weight() const {
   return weight_ + (device_ ? device_->weight.item<double>() : 0.0);

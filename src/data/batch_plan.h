@@ -30,6 +30,11 @@ class BatchPlan {
   /// Rows of this rank in a batch, in [0, batches()).
   Rows rows_of(std::int64_t batch) const noexcept;
 
+  /// The first place of the update in which a batch stands.
+  std::int64_t first_of_all_ranks(std::int64_t batch) const noexcept {
+    return rows_before(batch - batch % window_);
+  }
+
   /// Rows of all ranks in those of the batches [first, first + count) that there are. With shards,
   /// `first` begins an update.
   std::int64_t rows_of_all_ranks(std::int64_t first, std::int64_t count) const noexcept;

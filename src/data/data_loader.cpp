@@ -28,6 +28,7 @@ class BatchReader {
         plan_(&plan),
         order_(dataset_.size(), options.seed, options.shuffle),
         seed_(options.seed),
+        borrow_row_(options.borrow_row),
         device_(options.device),
         in_worker_(in_worker) {}
 
@@ -35,8 +36,12 @@ class BatchReader {
     // A worker is one thread: its gathers don't start others either.
     std::optional<detail::ReadScope> scope;
     if (in_worker_) scope.emplace();
-    const auto [first, count] = plan_->rows_of(batch);
-    if (count == 0) return {};  // another rank's
+    auto [first, count] = plan_->rows_of(batch);
+    if (count == 0 && !borrow_row_) return {};
+    if (count == 0) {
+      first = plan_->first_of_all_ranks(batch);
+      count = 1;
+    }
     indices_.resize(static_cast<std::size_t>(count));
     order_.read(epoch, first, indices_);
     try {
@@ -57,6 +62,7 @@ class BatchReader {
   const BatchPlan* plan_;
   EpochOrder order_;
   std::uint64_t seed_;
+  bool borrow_row_;
   c10::Device device_;
   bool in_worker_;
   std::vector<std::int64_t> indices_;
@@ -68,8 +74,9 @@ class DataLoader::Impl {
  public:
   Impl(Dataset dataset, const DataLoaderOptions& options)
       : dataset_(std::move(dataset)),
-        options_(resolved(options, dataset_.size())),
-        plan_(dataset_.size(), options_),
+        samples_(dataset_.size()),
+        options_(resolved(options, samples_)),
+        plan_(samples_, options_),
         reader_(dataset_, plan_, options_, /*in_worker=*/false) {
     if (!options_.device.is_cpu()) copy_.emplace(options_.device);
   }
@@ -96,6 +103,7 @@ class DataLoader::Impl {
 
   const DataLoaderOptions& options() const noexcept { return options_; }
   const BatchPlan& plan() const noexcept { return plan_; }
+  std::int64_t samples() const noexcept { return samples_; }
   std::int64_t epoch() const noexcept { return epoch_; }
   std::int64_t position() const noexcept { return position_; }
 
@@ -145,6 +153,7 @@ class DataLoader::Impl {
   }
 
   Dataset dataset_;
+  std::int64_t samples_;
   DataLoaderOptions options_;
   BatchPlan plan_;
   BatchReader reader_;
@@ -172,6 +181,11 @@ std::optional<std::int64_t> DataLoader::rows_of(std::int64_t first, std::int64_t
   return impl_->plan().rows_of_all_ranks(first, count);
 }
 
+bool DataLoader::is_borrowed() const {
+  const auto given = impl_->position();
+  return impl_->options().borrow_row && given > 0 && impl_->plan().rows_of(given - 1).count == 0;
+}
+
 std::int64_t DataLoader::epoch() const noexcept { return impl_->epoch(); }
 
 std::int64_t DataLoader::position() const noexcept { return impl_->position(); }
@@ -185,6 +199,8 @@ void DataLoader::set_position(std::int64_t epoch, std::int64_t batches) {
   check.throw_if_any();
   impl_->go_to(epoch, batches);
 }
+
+std::int64_t DataLoader::samples() const noexcept { return impl_->samples(); }
 
 const DataLoaderOptions& DataLoader::options() const noexcept { return impl_->options(); }
 

@@ -9,16 +9,27 @@
 
 namespace torch_accelerated {
 
+/// How a source stands to the ranks of a run.
+struct Sharing {
+  bool is_per_rank = false;  ///< whether each rank has a source of its own, of any length
+  bool is_sharded = false;   ///< whether its batches are the shards of a deterministic run
+};
+
 /// Walks through one epoch of a source and says where each batch stands in its window. A source of
 /// unknown length is read one batch ahead, so that its last one is known to be the last.
 class BatchCursor {
  public:
   /// @param limit   batches at most.
   /// @param window  batches of an update.
-  BatchCursor(BatchSource& source, std::optional<std::int64_t> limit, std::int64_t window);
+  BatchCursor(BatchSource& source, std::optional<std::int64_t> limit, std::int64_t window,
+              Sharing sharing = {});
 
   /// The next batch, nothing at the end of the epoch or at the limit.
   std::optional<Batch> next();
+
+  /// A batch without rows that ends the window: what a rank trains on whose own source has ended
+  /// before those of others.
+  Batch nothing();
 
   /// Of the batch that `next` gave last.
   const WindowPosition& position() const noexcept { return position_; }
@@ -33,6 +44,7 @@ class BatchCursor {
   std::optional<std::int64_t> length_;  // where it is known
   std::optional<std::int64_t> limit_;
   std::int64_t window_;
+  Sharing sharing_;
   std::int64_t read_ = 0;
   std::int64_t given_ = 0;
   std::optional<Batch> ahead_;

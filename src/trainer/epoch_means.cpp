@@ -2,17 +2,89 @@
 #include "trainer/epoch_means.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace torch_accelerated {
+namespace {
+
+/// A sum and its weight, of the micro-batches at one place.
+struct Part {
+  std::int64_t place;
+  double sum;
+  double weight;
+};
+
+void append(std::string& bytes, const void* data, std::size_t size) {
+  bytes.append(static_cast<const char*>(data), size);
+}
+
+template <class Number>
+Number read(std::string_view& bytes) {
+  Number number;
+  std::memcpy(&number, bytes.data(), sizeof number);
+  bytes.remove_prefix(sizeof number);
+  return number;
+}
+
+using Parts = std::vector<std::pair<std::string, std::vector<Part>>>;
+
+std::vector<Part>& parts_of(Parts& parts, std::string_view name) {
+  const auto same_name = [name](const auto& entry) { return entry.first == name; };
+  const auto place = std::find_if(parts.begin(), parts.end(), same_name);
+  if (place != parts.end()) return place->second;
+  return parts.emplace_back(name, std::vector<Part>()).second;
+}
+
+void unpack(std::string_view bytes, Parts& parts) {
+  while (!bytes.empty()) {
+    const auto length = read<std::size_t>(bytes);
+    auto& of_name = parts_of(parts, bytes.substr(0, length));
+    bytes.remove_prefix(length);
+    for (auto count = read<std::size_t>(bytes); count > 0; --count) {
+      of_name.push_back(read<Part>(bytes));
+    }
+  }
+}
+
+double mean_of(std::vector<Part>& parts) {
+  std::stable_sort(parts.begin(), parts.end(),
+                   [](const Part& a, const Part& b) { return a.place < b.place; });
+  RunningMean mean;
+  for (const auto& part : parts) mean.add(part.sum, part.weight);
+  return mean.value();
+}
+
+Part part_of(std::int64_t place, const RunningMean& mean) {
+  return {place, mean.sum(), mean.weight()};
+}
+
+}  // namespace
+
+void EpochMeans::reset(std::optional<Shards> shards) {
+  shards_ = shards;
+  micro_batch_ = 0;
+  entries_.clear();
+}
+
+EpochMeans::Entry& EpochMeans::entry(std::string_view name) {
+  const auto same_name = [name](const Entry& entry) { return entry.name == name; };
+  const auto place = std::find_if(entries_.begin(), entries_.end(), same_name);
+  if (place != entries_.end()) return *place;
+  entries_.push_back({std::string(name), {}, {}});
+  return entries_.back();
+}
 
 void EpochMeans::add(std::string_view name, const Mean& mean, std::int64_t rows, bool only_finite) {
-  const auto same_name = [name](const auto& entry) { return entry.first == name; };
-  auto place = std::find_if(means_.begin(), means_.end(), same_name);
-  if (place == means_.end()) {
-    means_.emplace_back(name, RunningMean());
-    place = std::prev(means_.end());
+  auto& of_name = entry(name);
+  if (!shards_) return of_name.mean.add(mean, rows, only_finite);
+  // What all ranks have in the place where they add: updates follow each other, and shards within.
+  const auto& [rank, each] = *shards_;
+  const std::int64_t update = micro_batch_ / each;
+  const std::int64_t place = (update << 20) + rank * each + micro_batch_ % each;
+  if (of_name.of_shard.empty() || of_name.of_shard.back().first != place) {
+    of_name.of_shard.emplace_back(place, RunningMean());
   }
-  place->second.add(mean, rows, only_finite);
+  of_name.of_shard.back().second.add(mean, rows, only_finite);
 }
 
 void EpochMeans::add(const StepOutput& output, std::int64_t rows, bool only_finite) {
@@ -20,12 +92,30 @@ void EpochMeans::add(const StepOutput& output, std::int64_t rows, bool only_fini
   for (const auto& [name, mean] : output.scalars) add(name, mean, rows, only_finite);
 }
 
-MetricValues EpochMeans::values(std::string_view prefix) const {
-  MetricValues values;
-  for (const auto& [name, mean] : means_) {
-    if (name == "loss") values.set(std::string(prefix) + name, mean.value());
+std::string EpochMeans::packed() const {
+  std::string bytes;
+  for (const auto& [name, mean, of_shard] : entries_) {
+    std::vector<Part> parts;
+    if (!shards_) parts.push_back(part_of(0, mean));
+    for (const auto& [place, sums] : of_shard) parts.push_back(part_of(place, sums));
+    const std::size_t length = name.size();
+    const std::size_t count = parts.size();
+    append(bytes, &length, sizeof length);
+    append(bytes, name.data(), length);
+    append(bytes, &count, sizeof count);
+    append(bytes, parts.data(), count * sizeof(Part));
   }
-  for (const auto& [name, mean] : means_) values.set(std::string(prefix) + name, mean.value());
+  return bytes;
+}
+
+MetricValues EpochMeans::values(const std::vector<std::string>& packed, std::string_view prefix) {
+  Parts parts;
+  for (const auto& bytes : packed) unpack(bytes, parts);
+  MetricValues values;
+  for (auto& [name, of_name] : parts) {
+    if (name == "loss") values.set(std::string(prefix) + name, mean_of(of_name));
+  }
+  for (auto& [name, of_name] : parts) values.set(std::string(prefix) + name, mean_of(of_name));
   return values;
 }
 

@@ -12,22 +12,48 @@
 
 namespace torch_accelerated {
 
-/// Averages by name what the micro-batches of an epoch give.
+/// Averages by name what the micro-batches of an epoch give, on this rank and over ranks.
 class EpochMeans {
  public:
+  /// In which order all ranks' micro-batches are added up, where that must not depend on the number
+  /// of ranks: by update, then by shard.
+  struct Shards {
+    int rank = 0;
+    std::int64_t each = 1;  ///< shards of an update on each rank
+  };
+
+  /// Begins anew.
+  /// @param shards  nothing: sums of ranks are added up in rank order.
+  void reset(std::optional<Shards> shards = {});
+
   void add(std::string_view name, const Mean& mean, std::int64_t rows, bool only_finite = false);
 
   /// The loss (as "loss") and the scalars of `output`.
   /// @param only_finite  leaves out what is NaN or infinite, as skipped updates are.
   void add(const StepOutput& output, std::int64_t rows, bool only_finite = false);
 
-  /// The averages under `prefix` + name, the loss first; waits for the device.
-  MetricValues values(std::string_view prefix) const;
+  /// The next micro-batch begins.
+  void next() noexcept { ++micro_batch_; }
 
-  void reset() { means_.clear(); }
+  /// Everything as bytes, for other ranks; waits for the device.
+  std::string packed() const;
+
+  /// The averages over what all ranks have packed, under `prefix` + name, the loss first.
+  static MetricValues values(const std::vector<std::string>& packed, std::string_view prefix);
 
  private:
-  std::vector<std::pair<std::string, RunningMean>> means_;
+  struct Entry {
+    std::string name;
+    RunningMean mean;  // without shards
+    std::vector<std::pair<std::int64_t, RunningMean>>
+        of_shard;  // by the shard's place in the epoch
+  };
+
+  Entry& entry(std::string_view name);
+
+  std::optional<Shards> shards_;
+  std::int64_t micro_batch_ = 0;
+  std::vector<Entry> entries_;
 };
 
 }  // namespace torch_accelerated

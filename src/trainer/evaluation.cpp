@@ -15,6 +15,9 @@
 namespace torch_accelerated {
 namespace {
 
+// How long ranks go on evaluating before they hear of each other.
+constexpr int kBatchesBetweenWords = 50;
+
 void check_evaluation(const EvalOptions& options, const Dataset* dataset) {
   OptionCheck check("evaluate");
   check.require(options.per_device_batch_size >= 1,
@@ -50,23 +53,27 @@ BatchSource& checked(const std::unique_ptr<BatchSource>& source) {
 
 EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
   return state_->guarded("evaluate", OnError::kKeepRun, [&] {
-    check_evaluation(options, &dataset);
-    const auto source = create_eval_dataloader(
-        dataset, default_eval_loader_options(options.loader, options.per_device_batch_size));
-    return evaluate_alone(checked(source), options);
+    std::unique_ptr<BatchSource> source;
+    accelerator().together("evaluate", [&] {
+      check_evaluation(options, &dataset);
+      source = create_eval_dataloader(
+          dataset, default_eval_loader_options(options.loader, options.per_device_batch_size));
+      checked(source);
+    });
+    return evaluate_alone(*source, options);
   });
 }
 
 EvalResult Trainer::evaluate(BatchSource& source, EvalOptions options) {
   return state_->guarded("evaluate", OnError::kKeepRun, [&] {
-    check_evaluation(options, nullptr);
+    accelerator().together("evaluate", [&] { check_evaluation(options, nullptr); });
     return evaluate_alone(source, options);
   });
 }
 
 EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& options) {
   auto& state = *state_;
-  state.prepare(*this);
+  accelerator().together("evaluate", [&] { state.prepare(*this); });
   evaluation_run_start();
   state.notify(*this, &Callback::on_evaluation_run_start,
                EvaluationRunStart{batches_of(source, options.limit_batches)});
@@ -75,6 +82,29 @@ EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& optio
   evaluation_run_end();
   state.notify(*this, &Callback::on_evaluation_run_end, EvaluationRunEnd{result});
   return result;
+}
+
+void Trainer::evaluate_batch(const Batch& given, EvalResult& result, EpochMeans& means) {
+  auto& state = *state_;
+  const Batch batch = state.accelerator->to_device(given);
+  const BatchInStep in_step(state, batch);
+  state.notify(*this, &Callback::on_eval_step_start, EvalStepStart{result.batches, batch});
+  const char* outer = std::exchange(state.phase, "calculate_eval_batch_loss");
+  const auto rows = batch.rows();
+  StepOutput output;
+  // A part without rows is another rank's or shard's to evaluate.
+  if (!batch.empty() && (rows > 0 || accelerator().world_size() == 1)) {
+    output = calculate_eval_batch_loss(batch).detach();
+    means.add(output, rows);
+    for (const auto& [name, metric, phases] : state.metrics) {
+      means.add(name, metric(output.outputs, batch), rows);
+    }
+  }
+  means.next();
+  state.phase = outer;
+  result.rows += rows;
+  state.notify(*this, &Callback::on_eval_step_end, EvalStepEnd{result.batches, batch, output});
+  ++result.batches;
 }
 
 EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
@@ -89,28 +119,25 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
 
   EvalResult result;
   EpochMeans means;
+  means.reset(state.run ? state.shards() : std::nullopt);
   BatchCursor cursor(source, limit_batches, /*window=*/1);
-  while (const auto given = cursor.next()) {
-    const Batch batch = state.accelerator->to_device(*given);
-    const BatchInStep in_step(state, batch);
-    state.notify(*this, &Callback::on_eval_step_start, EvalStepStart{result.batches, batch});
-    const char* outer = std::exchange(state.phase, "calculate_eval_batch_loss");
-    const auto output = calculate_eval_batch_loss(batch).detach();
-    const auto rows = cursor.position().rows;
-    means.add(output, rows);
-    for (const auto& [name, metric, phases] : state.metrics) {
-      means.add(name, metric(output.outputs, batch), rows);
+  bool more = true;
+  while (more) {
+    for (auto left = kBatchesBetweenWords; left > 0; --left) {
+      const auto batch = cursor.next();
+      if (!batch) break;
+      evaluate_batch(*batch, result, means);
     }
-    state.phase = outer;
-    result.rows += rows;
-    state.notify(*this, &Callback::on_eval_step_end, EvalStepEnd{result.batches, batch, output});
-    ++result.batches;
+    more = accelerator().any(cursor.has_more());
+    if (more && state.run && state.stops_now()) return {};  // cut short, it says nothing
   }
-  if (result.batches == 0) {
+  const auto summary = state.summed_up(means, result.rows, 0, "eval_");
+  if (summary.rows == 0 && !accelerator().any(result.batches > 0)) {
     throw DataError(
         "evaluate: the source has no batches; check that it starts again in start_epoch()");
   }
-  result.metrics = means.values("eval_");
+  result.metrics = summary.metrics;
+  result.rows = summary.rows;
   eval_epoch_end();
   state.notify(*this, &Callback::on_eval_epoch_end, EvalEpochEnd{epoch, result.metrics});
   return result;

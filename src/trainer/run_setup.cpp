@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What comes before the first event of a run: what was asked is checked, then resolved once.
+// What was asked of a run is resolved, once, before the first event.
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "base/text.h"
-#include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
+#include "trainer/run_objects.h"
 #include "trainer/trainer_state.h"
 
 namespace torch_accelerated {
@@ -15,90 +14,10 @@ namespace {
 
 constexpr std::int64_t kDefaultBatchSize = 8;
 
-using Parameters = std::unordered_map<const c10::TensorImpl*, std::string>;
-
-// Names of all trainable parameters; a tensor under two names counts once.
-Parameters trainable_parameters(const TrainerState& state) {
-  Parameters names;
-  for (const auto& [module_name, model] : state.modules) {
-    for (const auto& parameter : model.module().named_parameters()) {
-      if (!parameter.value().requires_grad()) continue;
-      const auto name = module_name.empty() ? parameter.key() : module_name + "." + parameter.key();
-      names.emplace(parameter.value().unsafeGetTensorImpl(), name);
-    }
-  }
-  return names;
-}
-
 std::int64_t count_numbers(const TrainerState& state) {
   std::int64_t numbers = 0;
   for (const auto& [tensor, name] : trainable_parameters(state)) numbers += tensor->numel();
   return numbers;
-}
-
-void check_numbers(OptionCheck& check, const TrainOptions& options) {
-  const auto at_least_one = [&](const char* name, std::optional<std::int64_t> value) {
-    check.require(!value || *value >= 1, concat(name, " must be >= 1, got ", value.value_or(1)));
-  };
-  at_least_one("per_device_batch_size", options.per_device_batch_size);
-  at_least_one("global_batch_size", options.global_batch_size);
-  at_least_one("eval_per_device_batch_size", options.eval_per_device_batch_size);
-  at_least_one("max_updates", options.max_updates);
-  at_least_one("gradient_accumulation_steps", options.gradient_accumulation_steps);
-  at_least_one("limit_train_batches", options.limit_train_batches);
-  at_least_one("limit_eval_batches", options.limit_eval_batches);
-  const auto positive = [&](const char* name, std::optional<double> value) {
-    check.require(!value || *value > 0, concat(name, " must be > 0, got ", value.value_or(1),
-                                               "; leave it out to clip nothing"));
-  };
-  positive("clip_gradient_norm", options.clip_gradient_norm);
-  positive("clip_gradient_value", options.clip_gradient_value);
-}
-
-void check_batch_sizes(OptionCheck& check, const TrainOptions& options) {
-  if (!options.global_batch_size) return;
-  const auto global = *options.global_batch_size;
-  const auto steps = options.gradient_accumulation_steps;
-  check.require(!options.per_device_batch_size,
-                concat("per_device_batch_size ", options.per_device_batch_size.value_or(0),
-                       " and global_batch_size ", global, " are both given; give one of them"));
-  check.require(global < 1 || steps < 1 || global % steps == 0,
-                concat("global_batch_size ", global, " can't be cut into ", steps,
-                       " equal micro-batches; make it a multiple of gradient_accumulation_steps"));
-}
-
-// A tensor held twice would be stepped twice; one that no module holds isn't what the run trains.
-void check_optimizer(OptionCheck& check, const OptimizerSlot& slot, const Parameters& trainable) {
-  std::unordered_map<const c10::TensorImpl*, int> seen;
-  std::size_t trained = 0;
-  for (const auto& group : slot.optimizer->param_groups()) {
-    for (const auto& parameter : group.params()) {
-      const auto* tensor = parameter.unsafeGetTensorImpl();
-      const auto named = trainable.find(tensor);
-      if (named != trainable.end()) ++trained;
-      const auto name = named != trainable.end() ? "'" + named->second + "'"
-                                                 : concat("of shape ", parameter.sizes());
-      check.require(++seen[tensor] != 2,
-                    concat("optimizer '", slot.name, "' holds the tensor ", name,
-                           " twice; give each parameter once, also where two names share it"));
-    }
-  }
-  check.require(dynamic_cast<const torch::optim::LBFGS*>(slot.optimizer) == nullptr,
-                concat("optimizer '", slot.name,
-                       "' is an LBFGS, which evaluates the loss several times a step and needs a "
-                       "closure; use a loop of your own for it, or another optimizer"));
-  check.require(trained > 0,
-                concat("optimizer '", slot.name,
-                       "' holds none of the run's trainable parameters; make it from "
-                       "model->parameters(), or add its module with register_module()"));
-}
-
-void check_objects(OptionCheck& check, const TrainerState& state) {
-  const auto trainable = trainable_parameters(state);
-  check.require(!state.model.module().parameters().empty(),
-                "the model has no parameters; register its parts with register_module() or "
-                "register_parameter()");
-  for (const auto& slot : state.optimizers) check_optimizer(check, slot, trainable);
 }
 
 bool optimizers_hold_everything(const TrainerState& state) {
@@ -131,6 +50,7 @@ std::string described_optimizers(const TrainerState& state) {
   return text;
 }
 
+// @param batch_size  rows, of all ranks together.
 DataLoaderOptions loader_options(const LoaderOptions& asked, bool shuffle,
                                  std::int64_t batch_size) {
   return {.batch_size = batch_size,
@@ -140,70 +60,93 @@ DataLoaderOptions loader_options(const LoaderOptions& asked, bool shuffle,
           .prefetch_batches = asked.prefetch_batches};
 }
 
-std::int64_t train_batch_rows(const TrainOptions& options) {
-  if (options.global_batch_size && options.gradient_accumulation_steps >= 1) {
-    return *options.global_batch_size / options.gradient_accumulation_steps;
+// Given by a rank that has no rows of its own.
+class NoBatches : public BatchSource {
+ public:
+  std::optional<Batch> next() override { return std::nullopt; }
+  std::optional<std::int64_t> size() const override { return 0; }
+  std::optional<std::int64_t> rows_of(std::int64_t /*first*/,
+                                      std::int64_t /*count*/) const override {
+    return 0;
   }
-  return options.per_device_batch_size.value_or(kDefaultBatchSize);
+};
+
+void set_batch_sizes(RunConfig& config, const TrainOptions& options, const BatchSource* source,
+                     int ranks) {
+  const bool per_rank = options.rows == Rows::kPerRank;
+  const auto* loader = dynamic_cast<const DataLoader*>(source);
+  if (loader == nullptr && !per_rank) return;
+  if (per_rank) {
+    config.per_device_batch_size = train_batch_rows(options, 1);
+    config.global_batch_size =
+        product(product(config.per_device_batch_size, ranks), config.gradient_accumulation_steps);
+    return;
+  }
+  const auto rows = loader->options().batch_size;
+  const auto parts = config.deterministic_shards > 0 ? config.deterministic_shards : ranks;
+  config.per_device_batch_size = (rows + parts - 1) / parts;
+  config.global_batch_size = product(rows, config.gradient_accumulation_steps);
 }
 
-std::int64_t eval_batch_rows(const TrainOptions& options) {
-  return options.eval_per_device_batch_size.value_or(train_batch_rows(options));
+void set_lengths(RunConfig& config, const TrainOptions& options, const BatchSource* source,
+                 const TrainerState& state) {
+  if (source == nullptr) return;
+  const bool per_rank = state.run->sharing.is_per_rank;
+  config.batches_per_epoch = per_rank ? state.run->longest : source->size();
+  if (!config.batches_per_epoch) return;
+  auto& batches = *config.batches_per_epoch;
+  config.train_rows = per_rank ? state.run->rows_of_all : source->rows_of(0, batches);
+  const auto window = config.micro_batches_per_update;
+  if (options.limit_train_batches) {
+    const bool sharded = config.deterministic_shards > 0;
+    batches = std::min(batches, product(*options.limit_train_batches, sharded ? window : 1));
+  }
+  config.updates_per_epoch = batches / window + (batches % window != 0 ? 1 : 0);
+  config.total_updates = product(*config.updates_per_epoch, config.num_epochs);
 }
 
 }  // namespace
 
-void check_loader(OptionCheck& check, const std::string& name, const LoaderOptions& loader,
-                  std::optional<std::int64_t> rows, std::int64_t batch_size) {
-  check.require(loader.num_workers >= 0,
-                concat(name, ".num_workers must be >= 0, got ", loader.num_workers));
-  check.require(loader.prefetch_batches >= 1,
-                concat(name, ".prefetch_batches must be >= 1, got ", loader.prefetch_batches));
-  check.require(
-      !loader.drop_last || !rows || *rows < 1 || *rows >= batch_size,
-      concat(name, ".drop_last leaves nothing of ", rows.value_or(0), " rows in batches of ",
-             batch_size, "; lower the batch size or leave drop_last out"));
+Parameters trainable_parameters(const TrainerState& state) {
+  Parameters names;
+  for (const auto& [module_name, model] : state.modules) {
+    for (const auto& parameter : model.module().named_parameters()) {
+      if (!parameter.value().requires_grad()) continue;
+      const auto name = module_name.empty() ? parameter.key() : module_name + "." + parameter.key();
+      names.emplace(parameter.value().unsafeGetTensorImpl(), name);
+    }
+  }
+  return names;
 }
 
-void check_run(const char* call, const TrainOptions& options, std::optional<std::int64_t> rows,
-               const TrainerState& state) {
-  OptionCheck check(call);
-  const bool owns_loop = std::string_view(call) == "train";
-  check.require(!owns_loop || options.num_epochs >= 1,
-                concat("num_epochs must be >= 1, got ", options.num_epochs));
-  check.require(rows.value_or(1) > 0,
-                "the training dataset is empty; give one with at least one sample");
-  check.require(!options.eval_dataset || options.eval_dataset.size() > 0,
-                "eval_dataset is empty; give one with at least one sample, or leave it out");
-  check_numbers(check, options);
-  check_batch_sizes(check, options);
-  check_loader(check, "train_loader", options.train_loader, rows, train_batch_rows(options));
-  check_loader(check, "eval_loader", options.eval_loader,
-               options.eval_dataset ? std::optional(options.eval_dataset.size()) : std::nullopt,
-               eval_batch_rows(options));
-  check_objects(check, state);
-  check.throw_if_any();
+std::int64_t train_batch_rows(const TrainOptions& options, int ranks) {
+  if (options.global_batch_size && options.gradient_accumulation_steps >= 1) {
+    return *options.global_batch_size / options.gradient_accumulation_steps;
+  }
+  const auto each = options.per_device_batch_size.value_or(kDefaultBatchSize);
+  return each < 1 ? each : product(each, ranks);
+}
+
+std::int64_t eval_batch_rows(const TrainOptions& options, int ranks) {
+  const auto parts = options.deterministic_shards.value_or(ranks);
+  const auto training =
+      (train_batch_rows(options, ranks) + parts - 1) / std::max<std::int64_t>(parts, 1);
+  return options.eval_per_device_batch_size.value_or(training);
 }
 
 RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSource* source) {
   const auto& state = *state_;
+  const auto& accelerator = *state.accelerator;
+  const auto ranks = accelerator.world_size();
+  const auto shards = options.deterministic_shards.value_or(0);
   RunConfig config;
   config.num_epochs = source != nullptr ? options.num_epochs : 1;
   config.gradient_accumulation_steps = options.gradient_accumulation_steps;
-  if (const auto* loader = dynamic_cast<const DataLoader*>(source)) {
-    config.per_device_batch_size = loader->options().batch_size;
-    config.global_batch_size =
-        product(config.per_device_batch_size, config.gradient_accumulation_steps);
-  }
-  if (source != nullptr && source->size()) {
-    config.batches_per_epoch = source->size();
-    config.train_rows = source->rows_of(0, *config.batches_per_epoch);
-    auto& batches = *config.batches_per_epoch;
-    batches = std::min(batches, options.limit_train_batches.value_or(batches));
-    const auto steps = config.gradient_accumulation_steps;
-    config.updates_per_epoch = batches / steps + (batches % steps != 0 ? 1 : 0);
-    config.total_updates = product(*config.updates_per_epoch, config.num_epochs);
-  }
+  config.deterministic_shards = shards;
+  config.micro_batches_per_update =
+      shards > 0 ? shards / ranks : options.gradient_accumulation_steps;
+  set_batch_sizes(config, options, source, ranks);
+  set_lengths(config, options, source, state);
   config.max_updates = options.max_updates;
   if (options.max_updates) {
     config.total_updates =
@@ -211,7 +154,7 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
   }
   if (options.eval_dataset) {
     config.eval_rows = options.eval_dataset.size();
-    config.eval_per_device_batch_size = eval_batch_rows(options);
+    config.eval_per_device_batch_size = eval_batch_rows(options, ranks);
     config.limit_eval_batches = options.limit_eval_batches;
   }
   config.limit_train_batches = options.limit_train_batches;
@@ -219,9 +162,13 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
   config.clip_gradient_value = options.clip_gradient_value;
   config.non_finite = options.non_finite;
   config.seed = options.seed;
-  config.device = state.accelerator->device().str();
-  config.mixed_precision = to_string(state.accelerator->mixed_precision());
-  config.world_size = state.accelerator->world_size();
+  config.device = accelerator.device().str();
+  config.mixed_precision = to_string(accelerator.mixed_precision());
+  config.world_size = ranks;
+  config.reduction = accelerator.reduction_description();
+  if (shards > 0) {
+    config.arithmetic = DeterministicArithmetic::description(options.deterministic_threads);
+  }
   config.optimizers = described_optimizers(state);
   config.parameters = count_numbers(state);
   return config;
@@ -230,12 +177,36 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
 void Trainer::set_up_run() {
   auto& state = *state_;
   auto& run = *state.run;
+  const auto& options = run.options;
+  const bool several = accelerator().world_size() > 1;
+  const bool is_loader = dynamic_cast<const DataLoader*>(run.source) != nullptr;
+  run.sharing = {.is_per_rank = several && (options.rows == Rows::kPerRank || !is_loader),
+                 .is_sharded = options.deterministic_shards.has_value()};
+  state.exchange_lengths();
+  accelerator().together("train", [&] { set_up_alone(); });
+  state.check_ranks();
+  if (options.deterministic_shards) {
+    run.arithmetic = std::make_unique<DeterministicArithmetic>(options.deterministic_threads);
+  }
+  if (several || options.deterministic_shards) {
+    run.random = std::make_unique<SeedScope>(options.seed);
+  }
+}
+
+// The part of it in which ranks don't meet.
+void Trainer::set_up_alone() {
+  auto& state = *state_;
+  auto& run = *state.run;
   if (run.options.reset_history) state.history.reset();
   run.only_own_parameters = state.optimizers.size() > 1 || !optimizers_hold_everything(state);
   if (run.options.eval_dataset) {
-    run.eval_source = create_eval_dataloader(
-        run.options.eval_dataset,
-        default_eval_loader_options(run.options.eval_loader, eval_batch_rows(run.options)));
+    auto loader = default_eval_loader_options(
+        run.options.eval_loader, eval_batch_rows(run.options, accelerator().world_size()));
+    if (run.options.deterministic_shards) {
+      loader.shards = *run.options.deterministic_shards;
+      loader.batch_size = product(loader.batch_size / accelerator().world_size(), loader.shards);
+    }
+    run.eval_source = create_eval_dataloader(run.options.eval_dataset, loader);
   }
   if (run.options.eval_dataset && !run.eval_source) {
     throw StateError(
@@ -256,6 +227,15 @@ void Trainer::set_up_run() {
   state.progress.learning_rate = optimizer().param_groups().front().options().get_lr();
 }
 
+std::unique_ptr<BatchSource> Trainer::train_source(const Dataset& dataset,
+                                                   const TrainOptions& options) {
+  if (!dataset || dataset.size() == 0) return std::make_unique<NoBatches>();
+  auto source = create_train_dataloader(dataset, default_train_loader_options(options));
+  if (source) return source;
+  throw StateError(
+      "create_train_dataloader returned null; return a loader, such as the Trainer's own");
+}
+
 std::unique_ptr<BatchSource> Trainer::create_train_dataloader(Dataset dataset,
                                                               const DataLoaderOptions& options) {
   return accelerator().prepare(std::move(dataset), options);
@@ -267,14 +247,27 @@ std::unique_ptr<BatchSource> Trainer::create_eval_dataloader(Dataset dataset,
 }
 
 DataLoaderOptions Trainer::default_train_loader_options(const TrainOptions& options) const {
-  auto loader = loader_options(options.train_loader, /*shuffle=*/true, train_batch_rows(options));
+  const bool shared = options.rows == Rows::kShared;
+  const int ranks = shared ? accelerator().world_size() : 1;
+  auto loader =
+      loader_options(options.train_loader, /*shuffle=*/true, train_batch_rows(options, ranks));
   loader.seed = options.seed;
+  loader.is_shared = shared;
+  loader.window = options.gradient_accumulation_steps;
+  loader.shards = options.deterministic_shards.value_or(0);
+  loader.borrow_row = ranks > 1 && state_->has_sync_batch_norm();
+  // The loader knows of limits, so that the rows of an update that they cut short are whole.
+  if (options.limit_train_batches && shared) {
+    loader.limit_batches =
+        product(*options.limit_train_batches, loader.shards > 0 ? loader.shards / ranks : 1);
+  }
   return loader;
 }
 
 DataLoaderOptions Trainer::default_eval_loader_options(const LoaderOptions& options,
                                                        std::int64_t batch_size) const {
-  return loader_options(options, /*shuffle=*/false, batch_size);
+  return loader_options(options, /*shuffle=*/false,
+                        product(batch_size, accelerator().world_size()));
 }
 
 std::unique_ptr<Scheduler> Trainer::create_scheduler(torch::optim::Optimizer& optimizer,

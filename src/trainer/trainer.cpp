@@ -5,6 +5,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/text.h"
@@ -25,18 +26,19 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 RunResult Trainer::train(Dataset dataset, TrainOptions options) {
   state_->require_idle("train");
   return state_->guarded("train", OnError::kEndRun, [&] {
-    check_run("train", options, dataset ? dataset.size() : 0, *state_);
-    const auto source = create_train_dataloader(dataset, default_train_loader_options(options));
-    if (source) return run(*source, options);
-    throw StateError(
-        "create_train_dataloader returned null; return a loader, such as the Trainer's own");
+    std::unique_ptr<BatchSource> source;
+    accelerator().together("train", [&] {
+      check_run("train", options, dataset ? dataset.size() : 0, *state_);
+      source = train_source(dataset, options);
+    });
+    return run(*source, options);
   });
 }
 
 RunResult Trainer::train(BatchSource& source, TrainOptions options) {
   state_->require_idle("train");
   return state_->guarded("train", OnError::kEndRun, [&] {
-    check_run("train", options, std::nullopt, *state_);
+    accelerator().together("train", [&] { check_run("train", options, std::nullopt, *state_); });
     return run(source, options);
   });
 }
@@ -48,7 +50,7 @@ RunResult Trainer::run(BatchSource& source, const TrainOptions& options) {
     begin_epoch();
     whole = train_one_epoch();
     if (whole) end_epoch();
-    if (stop_requested()) break;
+    if (state_->stops()) break;
   }
   return end_run();
 }
@@ -56,7 +58,7 @@ RunResult Trainer::run(BatchSource& source, const TrainOptions& options) {
 void Trainer::start(TrainOptions options) {
   state_->require_idle("start");
   state_->guarded("start", OnError::kEndRun, [&] {
-    check_run("start", options, std::nullopt, *state_);
+    accelerator().together("start", [&] { check_run("start", options, std::nullopt, *state_); });
     begin_run(nullptr, options);
     begin_epoch();
   });
@@ -71,7 +73,9 @@ StepOutput Trainer::step(const Batch& batch) {
   return state_->guarded("step", OnError::kEndRun, [&] {
     const auto window = run_config().gradient_accumulation_steps;
     run.position = {.rows = batch.rows(),
-                    .window_rows = window == 1 ? std::optional(batch.rows()) : std::nullopt,
+                    .window_rows = window == 1 && accelerator().world_size() == 1
+                                       ? std::optional(batch.rows())
+                                       : std::nullopt,
                     .micro_batches = window,
                     .is_last = (progress().micro_batch + 1) % window == 0};
     return micro_batch(batch);
@@ -89,9 +93,11 @@ RunResult Trainer::finish() {
 void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
   auto& state = *state_;
   state.stop.clear();
+  accelerator().withdraw_trigger(Trigger::kStop);
+  accelerator().exchange_triggers();
   state.progress = {};
   state.run.emplace(Run{.options = options, .source = source});
-  state.prepare(*this);
+  accelerator().together("train", [&] { state.prepare(*this); });
   set_up_run();
   training_run_start();
   state.notify(*this, &Callback::on_training_run_start, TrainingRunStart{run_config()});
@@ -109,7 +115,7 @@ void Trainer::begin_epoch() {
   ++state_->progress.epoch;
   state_->progress.micro_batch = 0;
   run.in_epoch = true;
-  run.means.reset();
+  run.means.reset(state_->shards());
   run.rows = 0;
   run.epoch_began = std::chrono::steady_clock::now();
   if (run.source != nullptr) run.source->start_epoch(state_->progress.epoch - 1);
@@ -123,11 +129,13 @@ void Trainer::begin_epoch() {
 // Whether the epoch went to its end, and no stop cut it short.
 bool Trainer::train_one_epoch() {
   auto& run = *state_->run;
-  BatchCursor cursor(*run.source, state_->batches_left(), run_config().gradient_accumulation_steps);
-  while (const auto batch = cursor.next()) {
+  BatchCursor cursor(*run.source, state_->batches_left(), run_config().micro_batches_per_update,
+                     run.sharing);
+  state_->begin_source(cursor);
+  while (const auto batch = state_->next_batch(cursor)) {
     run.position = cursor.position();
     micro_batch(*batch);
-    if (run.position.is_last && stop_requested() && cursor.has_more()) return false;
+    if (run.position.is_last && state_->stops() && state_->has_more(cursor)) return false;
   }
   if (state_->progress.micro_batch > 0) return true;
   throw DataError(concat("train: epoch ", state_->progress.epoch,
@@ -143,11 +151,13 @@ StepOutput Trainer::micro_batch(const Batch& given) {
   state.notify(*this, &Callback::on_train_step_start,
                TrainStepStart{progress.epoch, progress.micro_batch, batch});
   const char* outer = std::exchange(state.phase, "train_step");
-  const auto output = train_step(batch).detach();
+  state.seed_micro_batch();
+  const auto output = is_skipped() ? skip_step(batch) : train_step(batch).detach();
   record(batch, output);
   state.phase = outer;
   const bool ended = run.position.is_last;
   const bool skipped = ended && run.update_skipped;
+  run.place_in_window = ended ? 0 : run.place_in_window + 1;
   ++progress.micro_batch;
   if (ended) end_update();
   state.notify(*this, &Callback::on_train_step_end,
@@ -159,29 +169,37 @@ StepOutput Trainer::micro_batch(const Batch& given) {
 void Trainer::record(const Batch& batch, const StepOutput& output) {
   auto& run = *state_->run;
   run.rows += run.position.rows;
+  if (is_skipped()) return run.means.next();
   run.means.add(output, run.position.rows, run_config().non_finite == NonFinite::kSkip);
   for (const auto& [name, metric, phases] : state_->metrics) {
     if (phases == MetricPhases::kEvaluation) continue;
     const torch::NoGradGuard no_grad;
     run.means.add(name, metric(output.outputs, batch), run.position.rows);
   }
+  run.means.next();
 }
 
 void Trainer::end_update() {
   auto& run = *state_->run;
+  // Steps that leave the accelerator out reduce nothing that wishes could ride behind.
+  if (!std::exchange(run.reduced, false)) accelerator().exchange_triggers();
   ++state_->progress.update;
   if (std::exchange(run.update_skipped, false)) ++state_->progress.skipped_updates;
 }
 
 void Trainer::optimize(const Mean& loss, torch::optim::Optimizer& optimizer) {
-  const auto& run = state_->running("optimize");
+  auto& run = state_->running("optimize");
   state_->slot_of(optimizer);
+  if (std::find(run.order.begin(), run.order.end(), &optimizer) == run.order.end()) {
+    run.order.push_back(&optimizer);
+  }
   backward_step(loss, optimizer);
   if (run.position.is_last) complete_update(optimizer);
 }
 
 void Trainer::complete_update(torch::optim::Optimizer& optimizer) {
   const auto gradients = accelerator().reduce_gradients(optimizer);
+  state_->run->reduced = true;
   note_update(optimizer);
   const auto norm = gradients == Gradients::kReady ? clip_gradients(optimizer) : torch::Tensor();
   if (!is_usable(gradients, norm)) return skip_update(optimizer, gradients);
@@ -203,35 +221,8 @@ bool Trainer::is_usable(Gradients gradients, const torch::Tensor& norm) {
   if (!norm.defined()) return true;
   const double value = norm.item<double>();
   if (!std::isfinite(value)) return false;
-  state_->run->means.add("gradient_norm", Mean(norm), 1);
+  if (accelerator().is_main_process()) state_->run->means.add("gradient_norm", Mean(norm), 1);
   return true;
-}
-
-// What a bad update does instead of reaching the weights.
-void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradients) {
-  auto& run = *state_->run;
-  accelerator().discard(optimizer);
-  run.update_skipped = true;
-  if (gradients == Gradients::kEmpty) {
-    log(LogLevel::kWarning, concat("update ", state_->progress.update, " of epoch ",
-                                   state_->progress.epoch, " skipped: all its weights are 0"));
-    return;
-  }
-  const auto what = concat(
-      gradients == Gradients::kReady ? "the norm of the gradients" : "the loss",
-      " is not finite at update ", state_->progress.update, " of epoch ", state_->progress.epoch);
-  switch (run_config().non_finite) {
-    case NonFinite::kThrow:
-      throw NumericError(what +
-                         "; no weight has changed by it. Lower the learning rate, clip gradients, "
-                         "check the data, or set non_finite to NonFinite::kSkip");
-    case NonFinite::kStop:
-      request_stop(what);
-      return;
-    case NonFinite::kSkip:
-      log(LogLevel::kWarning, what + ": skipped");
-      return;
-  }
 }
 
 void Trainer::end_epoch() {
@@ -239,8 +230,9 @@ void Trainer::end_epoch() {
   auto& run = *state.run;
   close_open_windows();
   run.in_epoch = false;
-  const double seconds = seconds_since(run.epoch_began);
-  run.train_metrics = run.means.values("train_");
+  const auto summary =
+      state.summed_up(run.means, run.rows, seconds_since(run.epoch_began), "train_");
+  run.train_metrics = summary.metrics;
   train_epoch_end();
   state.notify(*this, &Callback::on_train_epoch_end,
                TrainEpochEnd{state_->progress.epoch, run.train_metrics});
@@ -253,20 +245,23 @@ void Trainer::end_epoch() {
             .metrics);
   }
   row.metrics.set("learning_rate", state_->progress.learning_rate);
-  row.metrics.set("rows_per_second", static_cast<double>(run.rows) / seconds);
-  row.metrics.set("seconds", seconds_since(run.epoch_began));
+  row.metrics.set("rows_per_second", static_cast<double>(summary.rows) / summary.seconds);
+  row.metrics.set("seconds", state.main_clock(seconds_since(run.epoch_began)));
   run.metrics = row.metrics;
   state.history.append(std::move(row));
   training_run_epoch_end();
   state.notify(*this, &Callback::on_training_run_epoch_end,
                TrainingRunEpochEnd{state_->progress.epoch, run.metrics});
+  accelerator().exchange_triggers();
 }
 
 // A source that ended early, or finish(), leaves a window that still makes an update.
 void Trainer::close_open_windows() {
   bool any = false;
   for (const auto& slot : state_->optimizers) {
-    if (!accelerator().has_open_window(*slot.optimizer)) continue;
+    const bool is_open = accelerator().has_open_window(*slot.optimizer);
+    if (!accelerator().any(is_open)) continue;
+    if (!is_open) accelerator().skip_backward(*slot.optimizer, {.rows = 0});
     complete_update(*slot.optimizer);
     any = true;
   }
@@ -276,7 +271,8 @@ void Trainer::close_open_windows() {
 RunResult Trainer::end_run() {
   auto& state = *state_;
   auto& run = *state.run;
-  RunResult result{state_->progress, state.stop.reason(), run.metrics, seconds_since(run.began)};
+  RunResult result{state_->progress, state.agreed_stop_reason(), run.metrics,
+                   seconds_since(run.began)};
   if (result.was_stopped()) {
     state.notify(*this, &Callback::on_stop_training_error, StopTrainingError{result.stop_reason});
   }

@@ -46,7 +46,10 @@ void Trainer::add_metric(std::string name, Metric metric, MetricPhases phases) {
   state_->metrics.push_back({std::move(name), std::move(metric), phases});
 }
 
-void Trainer::request_stop(std::string reason) { state_->stop.make(std::move(reason)); }
+void Trainer::request_stop(std::string reason) {
+  state_->stop.make(std::move(reason));
+  accelerator().set_trigger(Trigger::kStop);
+}
 
 bool Trainer::stop_requested() const noexcept { return state_->stop.made(); }
 

@@ -2,6 +2,7 @@
 #include "trainer/trainer_state.h"
 
 #include <exception>
+#include <new>
 
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
@@ -55,10 +56,11 @@ void TrainerState::require_idle(const char* call) const {
 }
 
 std::optional<std::int64_t> TrainerState::batches_left() const {
+  const auto window = config->micro_batches_per_update;
   auto left = config->limit_train_batches;
+  if (left && config->deterministic_shards > 0) left = product(*left, window);
   if (config->max_updates) {
-    const auto micro_batches =
-        product(*config->max_updates - progress.update, config->gradient_accumulation_steps);
+    const auto micro_batches = product(*config->max_updates - progress.update, window);
     left = std::min(left.value_or(micro_batches), micro_batches);
   }
   return left;
@@ -73,7 +75,7 @@ StepOutput TrainerState::batch_loss(const Batch& of) const {
 }
 
 void TrainerState::prepare(Trainer& trainer) {
-  for (const auto& [name, module] : modules) accelerator->prepare(module.module());
+  for (const auto& [name, module] : modules) accelerator->prepare(module.module(), name);
   if (std::exchange(initialised, true)) return;
   notify(trainer, &Callback::on_init_end, InitEnd{});
 }
@@ -98,14 +100,13 @@ void TrainerState::abandon_run() noexcept {
   release_run();
 }
 
+std::string TrainerState::place() const {
+  if (!run) return {};
+  return concat(" at epoch ", progress.epoch, ", update ", progress.update);
+}
+
 std::string TrainerState::context(const std::string& what) const {
-  std::string text = phase;
-  if (run) {
-    text += concat(" failed at epoch ", progress.epoch, ", update ", progress.update);
-  } else {
-    text += " failed";
-  }
-  text += ": " + what;
+  std::string text = concat(phase, " failed", place(), ": ", what);
   // Shapes and dtypes explain most failures of a first step, and few of later ones.
   if (!failed_batch.empty() && (!run || progress.update == 0)) {
     text += "; the batch has " + failed_batch;
@@ -120,18 +121,31 @@ std::string TrainerState::context(const std::string& what) const {
 
 void TrainerState::rethrow_with_context(OnError on_error) {
   // Made before the run is abandoned, as it tells where the run was.
-  const auto wrapped = [this](const std::string& what) { return UserCodeError(context(what)); };
+  const auto wrapped = [this](const std::string& what, ExitCode code = ExitCode::kUserCode) {
+    UserCodeError error(context(what), code);
+    leave(error, error.what());
+    return error;
+  };
   const auto abandon = [&] {
     failed_batch.clear();
     if (on_error == OnError::kEndRun) abandon_run();
   };
   try {
     throw;
-  } catch (const Error&) {
+  } catch (Error& error) {
+    leave(error, concat(phase, place(), ": ", error.what()));
     abandon();
     throw;
+  } catch (const c10::OutOfMemoryError& error) {
+    auto typed = wrapped(error.what_without_backtrace(), ExitCode::kOutOfMemory);
+    abandon();
+    std::throw_with_nested(typed);
   } catch (const c10::Error& error) {
     auto typed = wrapped(error.what_without_backtrace());
+    abandon();
+    std::throw_with_nested(typed);
+  } catch (const std::bad_alloc& error) {
+    auto typed = wrapped(error.what(), ExitCode::kOutOfMemory);
     abandon();
     std::throw_with_nested(typed);
   } catch (const std::exception& error) {
@@ -143,6 +157,13 @@ void TrainerState::rethrow_with_context(OnError on_error) {
     abandon();
     std::throw_with_nested(typed);
   }
+}
+
+// An error of this rank alone: the others would wait for it for ever.
+void TrainerState::leave(Error& error, const std::string& line) noexcept {
+  if (accelerator->world_size() == 1) return;
+  error.set_rank(accelerator->rank());
+  if (!error.is_on_all_ranks()) accelerator->abort(line, error.exit_code());
 }
 
 }  // namespace torch_accelerated

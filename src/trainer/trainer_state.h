@@ -12,8 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "torch_accelerated/accelerator/seed_scope.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/trainer/trainer.h"
+#include "trainer/batch_cursor.h"
+#include "trainer/deterministic_arithmetic.h"
 #include "trainer/epoch_means.h"
 #include "trainer/stop_request.h"
 
@@ -33,12 +36,28 @@ struct MetricSlot {
   MetricPhases phases;
 };
 
+/// The numbers of an epoch or an evaluation, the same on all ranks.
+struct EpochSummary {
+  MetricValues metrics = {};
+  std::int64_t rows = 0;
+  double seconds = 0;
+};
+
 /// What exists from the start of a run to its end.
 struct Run {
   TrainOptions options;
   BatchSource* source = nullptr;  // none where the program owns the loop
   std::unique_ptr<BatchSource> eval_source = nullptr;
-  WindowPosition position = {};      // of the micro-batch in progress
+  Sharing sharing = {};                          // of `source`
+  std::optional<std::int64_t> longest = {};      // batches of the longest source, per rank
+  std::optional<std::int64_t> rows_of_all = {};  // rows of all sources, per rank
+  std::unique_ptr<DeterministicArithmetic> arithmetic = nullptr;
+  std::unique_ptr<SeedScope> random = nullptr;       // where the model's random numbers are keyed
+  std::vector<torch::optim::Optimizer*> order = {};  // in which a micro-batch steps them
+  std::int64_t place_in_window = 0;                  // of the micro-batch in progress
+  bool stops = false;                                // whatever has been requested
+  bool reduced = false;                              // in the window in progress
+  WindowPosition position = {};                      // of the micro-batch in progress
   bool only_own_parameters = false;  // whether gradients must be kept to each optimizer's own
   bool update_skipped = false;       // in the window in progress
   bool in_epoch = false;
@@ -96,6 +115,34 @@ struct TrainerState {
     phase = outer;  // not when it throws: the message is to say where
   }
 
+  bool has_sync_batch_norm() const;
+
+  // What the ranks of a run do so that each takes the same way through it; trainer_ranks.cpp.
+
+  /// Everything that decides which way a run takes is the same on all ranks, or all throw.
+  void check_ranks();
+  void exchange_lengths();
+  void begin_source(const BatchCursor& cursor);
+  std::optional<Batch> next_batch(BatchCursor& cursor);
+  bool has_more(const BatchCursor& cursor) const;
+  void seed_micro_batch();
+
+  /// Whether all ranks stop after the update that has just ended.
+  bool stops() const;
+  bool stops_now();  // the same, asked of all ranks at once
+  std::string agreed_stop_reason();
+  EpochSummary summed_up(const EpochMeans& means, std::int64_t rows, double seconds,
+                         std::string_view prefix);
+
+  /// The main process's `seconds`: what callbacks see is the same on all ranks.
+  double main_clock(double seconds);
+
+  /// " on rank 1, 2", empty in one process.
+  std::string ranks_not_finite() const;
+
+  /// The shards by which means are added up, in a deterministic run.
+  std::optional<EpochMeans::Shards> shards() const;
+
   /// How many more micro-batches the epoch that begins may have, where there is a limit.
   std::optional<std::int64_t> batches_left() const;
 
@@ -127,8 +174,11 @@ struct TrainerState {
   void release_run() noexcept;
 
  private:
+  void tell_of_more(const BatchCursor& cursor);
   [[noreturn]] void rethrow_with_context(OnError on_error);
   std::string context(const std::string& what) const;
+  std::string place() const;
+  void leave(Error& error, const std::string& line) noexcept;
 };
 
 /// Writes down what a step's batch looked like when the step throws: by the time that the message

@@ -65,18 +65,6 @@ TEST(Accelerator, RefusesADeviceThatIsNotThere) {
               HasSubstr("use cpu or cuda"));
 }
 
-TEST(Accelerator, RefusesToBeOneOfSeveralRanks) {
-  ::setenv("PMI_SIZE", "2", 1);
-  const auto message = message_of<ta::StateError>([] { ta::Accelerator(); });
-  ::unsetenv("PMI_SIZE");
-  EXPECT_THAT(message, HasSubstr("PMI_SIZE=2"));
-  for (const char* value : {"1", "", "abc", "99999999999999999999", "-3"}) {
-    ::setenv("PMI_SIZE", value, 1);
-    EXPECT_NO_THROW(ta::Accelerator()) << value;
-  }
-  ::unsetenv("PMI_SIZE");
-}
-
 TEST(Accelerator, MicroBatchesOfKnownRowsAddUpToOneBatch) {
   const auto batch = tiny_batch(10, 1, torch::kFloat64);
   auto net = tiny_net(7, torch::kFloat64);

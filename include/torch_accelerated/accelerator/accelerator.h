@@ -3,10 +3,13 @@
 
 #include <c10/core/Device.h>
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "torch_accelerated/accelerator/autocast.h"
 #include "torch_accelerated/accelerator/window.h"
@@ -14,50 +17,99 @@
 #include "torch_accelerated/core/tensor_dict.h"
 #include "torch_accelerated/data/data_loader.h"
 #include "torch_accelerated/distributed/communicator.h"
+#include "torch_accelerated/distributed/world.h"
 
 namespace torch_accelerated {
+
+/// What happens to a parameter that got a gradient on some ranks only. One that got none on any
+/// keeps none, as in one process.
+enum class UnusedParameters {
+  kZero,   ///< the other ranks' count as zero, which is what one process has
+  kError,  ///< ArgumentError with its name, on all ranks
+};
+
+/// Whether gradients are reduced while backward is still going on, bucket by bucket.
+enum class Overlap {
+  kAuto,  ///< on a device, and on the CPU where a core is left for a thread that reduces
+  kOn,    ///< on the CPU in a thread of its own, where MPI lets several threads call it
+  kOff,   ///< when backward has ended
+};
 
 /// Where steps run.
 struct AcceleratorOptions {
   std::string device =
       {};  ///< "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU
   MixedPrecision mixed_precision = MixedPrecision::kNo;
+  bool share_devices =
+      false;  ///< lets several ranks of a host use one GPU, and reduces over its host
+  std::int64_t bucket_bytes = std::int64_t{25}
+                              << 20;  ///< of gradients that are reduced in one piece
+  Overlap overlap = Overlap::kAuto;
+  UnusedParameters unused_parameters = UnusedParameters::kZero;
+  std::chrono::milliseconds timeout{std::chrono::minutes(5)};  ///< to wait for other ranks
+  std::chrono::milliseconds first_timeout{
+      std::chrono::minutes(20)};  ///< likewise, before the first update is done
 };
 
 /// Owns where a training step runs: the device, the precision, and how gradients of micro-batches
-/// become those of an update. A Trainer uses one; a hand-written loop can use it alone.
+/// become those of an update, on all ranks of a world. A Trainer uses one; a hand-written loop can
+/// use it alone.
 ///
-/// Called from one thread.
+/// Called from one thread. With several ranks, what is marked collective is called by all of them
+/// in the same order.
 class Accelerator {
  public:
   /// @throws ArgumentError  a device that isn't there, with the ones that are.
-  /// @throws StateError     a launcher's environment that announces more than one rank.
+  /// @throws StateError     as make_world: ranks were announced that MPI doesn't know of.
   explicit Accelerator(const AcceleratorOptions& options = {});
+
+  /// @param world  such as `make_world(communicator)` makes of a program's own MPI communicator.
+  explicit Accelerator(World world, const AcceleratorOptions& options = {});
   ~Accelerator();
   Accelerator(const Accelerator&) = delete;
   Accelerator& operator=(const Accelerator&) = delete;
 
   c10::Device device() const noexcept { return device_; }
-  MixedPrecision mixed_precision() const noexcept { return mixed_precision_; }
+  MixedPrecision mixed_precision() const noexcept { return options_.mixed_precision; }
 
-  int rank() const noexcept { return communicator_->rank(); }
-  int world_size() const noexcept { return communicator_->size(); }
+  int rank() const noexcept { return world_.rank(); }
+  int world_size() const noexcept { return world_.size(); }
+  int local_rank() const noexcept { return world_.local_rank; }
   bool is_main_process() const noexcept { return rank() == 0; }
-  Communicator& communicator() noexcept { return *communicator_; }
+  bool is_local_main_process() const noexcept { return local_rank() == 0; }
 
-  /// Moves a module's parameters and buffers to the device, in place.
-  void prepare(torch::nn::Module& module) const;
+  /// For a program's own exchanges; gradients go by another one.
+  Communicator& communicator() noexcept { return *world_.control; }
 
-  /// A loader whose batches arrive on the device.
+  /// Operations between ranks for gradients so far.
+  std::int64_t gradient_reductions() const noexcept { return world_.gradients->operations(); }
+
+  /// How gradients are reduced, for the table of the run.
+  std::string reduction_description() const;
+
+  /// Moves a module's parameters and buffers to the device, in place, and gives all ranks those of
+  /// rank 0. Collective.
+  /// @param name  in messages, in front of the names of its parameters.
+  /// @throws CommunicationError  on all ranks: they have other parameters or buffers; names the
+  ///                             first that differs.
+  void prepare(torch::nn::Module& module, const std::string& name = {});
+
+  /// Whether the rows of forwards from now on count in SyncBatchNorm layers: not where they are
+  /// another rank's, lent.
+  void set_rows_count(bool count) noexcept;
+
+  /// A loader whose batches arrive on the device; each rank reads its part of each batch. Fill in
+  /// `window` where gradients are accumulated over several batches.
   std::unique_ptr<DataLoader> prepare(Dataset dataset, DataLoaderOptions options) const;
 
   /// The batch on the device: itself where it is there already.
   Batch to_device(const Batch& batch) const;
 
   /// Autocast for a scope, as the precision asks; hold it around forward and loss.
-  [[nodiscard]] Autocast autocast() const { return Autocast(device_.type(), mixed_precision_); }
+  [[nodiscard]] Autocast autocast() const { return Autocast(device_.type(), mixed_precision()); }
 
-  /// Adds the gradients of one micro-batch to those of its window.
+  /// Adds the gradients of one micro-batch to those of its window. Collective in the run's first
+  /// micro-batch.
   ///
   /// With `only_own_parameters` no gradient arises outside `optimizer`'s parameters, as several
   /// optimizers over one graph want it.
@@ -65,11 +117,29 @@ class Accelerator {
   void backward(const Mean& loss, torch::optim::Optimizer& optimizer,
                 const WindowPosition& position = {}, bool only_own_parameters = false);
 
+  /// What a rank does instead of `backward` where its part of a micro-batch has no rows.
+  void skip_backward(torch::optim::Optimizer& optimizer, const WindowPosition& position);
+
   /// Whether `optimizer` has gradients of a window that no `step` has ended yet.
   bool has_open_window(const torch::optim::Optimizer& optimizer) const noexcept;
 
-  /// Makes the gradients those of the window's mean loss; the first thing after the last backward.
+  /// Makes the gradients those of the window's mean loss, over all ranks; the first thing after the
+  /// last backward. Collective, as the next four are where they have to reduce first.
   Gradients reduce_gradients(torch::optim::Optimizer& optimizer);
+
+  /// Asks all ranks for something; they hear of it in the next reduction of gradients. Callable
+  /// from any thread. `withdraw` takes it back.
+  void set_trigger(Trigger trigger) noexcept;
+  void withdraw_trigger(Trigger trigger) noexcept;
+
+  /// Whether any rank had asked by the last reduction: the same on all ranks.
+  bool is_triggered(Trigger trigger) const noexcept;
+
+  /// Tells and hears of triggers without gradients. Collective.
+  void exchange_triggers();
+
+  /// The ranks whose loss was not finite in the last reduction.
+  std::vector<int> ranks_not_finite() const;
 
   /// The mean loss of the window whose gradients have just been reduced.
   double window_loss(const torch::optim::Optimizer& optimizer) const noexcept;
@@ -96,22 +166,60 @@ class Accelerator {
   /// Forgets `optimizer`; it may be destroyed after that. Gradients stay as they are.
   void release(const torch::optim::Optimizer& optimizer) noexcept;
 
-  /// The rows of all ranks' `tensor`s, in rank order.
+  /// The rows of all ranks' `tensor`s, in rank order; ranks may have any number of rows, also none.
+  /// Collective, as what follows.
+  /// @param tensor  (rows, ...), the same dtype and other dimensions on all ranks.
   torch::Tensor gather(const torch::Tensor& tensor);
+
+  /// The same where other dimensions differ too: they are filled up with `padding` at their ends.
+  torch::Tensor gather(const torch::Tensor& tensor, double padding);
+
+  /// The `bytes` of each rank, in rank order: for objects that the program writes as bytes.
+  std::vector<std::string> gather_objects(const std::string& bytes);
 
   /// The sum of all ranks' `tensor`s.
   torch::Tensor reduce(const torch::Tensor& tensor);
+
+  /// Rank `root`'s `tensor`; shapes and dtypes are the same on all ranks.
+  torch::Tensor broadcast(const torch::Tensor& tensor, int root = 0);
+
+  /// Whether `mine` holds on any rank.
+  bool any(bool mine);
+
+  void barrier();
+
+  /// Runs `body` on the main process first, then on all others: such as to download data once.
+  void main_process_first(const std::function<void()>& body);
+
+  /// Runs `body`, after which either all ranks go on or all throw.
+  /// @throws Error  what `body` threw; on ranks where it didn't, an error that tells which rank it
+  ///                was and why.
+  void together(const std::string& call, const std::function<void()>& body);
+
+  /// Tells the other ranks that this one goes no further; see World::abort. Not collective.
+  void abort(const std::string& line, ExitCode exit_code) noexcept;
+
+  /// Releases what the ranks hold together; the last thing that is done with an Accelerator of a
+  /// program's own communicator. Nothing for one process.
+  void close();
 
   /// Writes one line to stdout, from the main process only.
   void print(std::string_view line) const;
 
  private:
-  struct Windows;
+  struct Reduction;
+  struct Slot;  // of one optimizer
 
+  void choose_communicators();
+  Slot& slot_of(const torch::optim::Optimizer& optimizer);
+  void begin_window(Slot& slot, torch::optim::Optimizer& optimizer, bool is_shard);
+  void begin_foreign_window(Slot& slot, torch::optim::Optimizer& optimizer);
+  void end_first_update();
+
+  World world_;
+  AcceleratorOptions options_;
   c10::Device device_;
-  MixedPrecision mixed_precision_;
-  std::unique_ptr<Communicator> communicator_;
-  std::unique_ptr<Windows> windows_;
+  std::unique_ptr<Reduction> reduction_;
 };
 
 }  // namespace torch_accelerated

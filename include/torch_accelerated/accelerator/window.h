@@ -10,17 +10,29 @@ namespace torch_accelerated {
 ///
 /// The default is a micro-batch that is a window of its own.
 struct WindowPosition {
-  std::int64_t rows = 1;                         ///< of this micro-batch
-  std::optional<std::int64_t> window_rows = {};  ///< of the whole window, where known beforehand
-  std::int64_t micro_batches = 1;                ///< of the window, as planned
+  std::int64_t rows = 1;  ///< of this micro-batch on this rank; may be 0 where there are several
+  std::optional<std::int64_t> window_rows =
+      {};                          ///< of the whole window and of all ranks, where known beforehand
+  std::int64_t micro_batches = 1;  ///< of the window on this rank, as planned
   bool is_last = true;
+  bool is_borrowed = false;  ///< whether its row is another rank's and only lent; then `rows` is 0
+  bool is_shard = false;     ///< whether it is a shard of a deterministic run: sums go by a tree
 };
 
 /// What the accumulated gradients of a window are good for.
 enum class Gradients {
-  kReady,      ///< the exact gradient of the window's mean loss
+  kReady,      ///< the exact gradient of the window's mean loss, over all ranks
   kEmpty,      ///< the window's total weight is 0: there is nothing to step by
   kNotFinite,  ///< a loss of the window, or its weight, was not finite
+};
+
+/// What a rank may ask of all; it rides behind the gradients, so that asking costs nothing and all
+/// ranks hear of it in the same update.
+enum class Trigger : unsigned {
+  kStop = 1,
+  kEvaluation = 2,
+  kCheckpoint = 4,
+  kMore = 8,  ///< there are batches left, where ranks bring their own
 };
 
 }  // namespace torch_accelerated

@@ -35,13 +35,17 @@ struct RunConfig {
   std::optional<double> clip_gradient_norm;
   std::optional<double> clip_gradient_value;
   NonFinite non_finite = NonFinite::kThrow;
-  std::uint64_t seed = 0;  ///< of the order of samples
+  std::uint64_t seed = 0;  ///< as TrainOptions::seed
   std::string device = "cpu";
   std::string mixed_precision = "no";
   int world_size = 1;
-  std::string optimizers;       ///< names and types
-  std::string scheduler;        ///< "none" or what drives the learning rates
-  std::int64_t parameters = 0;  ///< trainable numbers of all modules
+  std::string reduction = "none";             ///< how gradients are added up over ranks
+  std::int64_t deterministic_shards = 0;      ///< of an update; 0 where the run isn't deterministic
+  std::int64_t micro_batches_per_update = 1;  ///< of a rank
+  std::string arithmetic;                     ///< threads and kernels of a deterministic run
+  std::string optimizers;                     ///< names and types
+  std::string scheduler;                      ///< "none" or what drives the learning rates
+  std::int64_t parameters = 0;                ///< trainable numbers of all modules
 
   bool operator==(const RunConfig&) const = default;
 

@@ -27,7 +27,8 @@ class RunningMean {
   /// The sum over the weight, 0 when the weight is 0; waits for the device.
   double value() const;
 
-  /// Waits for the device.
+  /// Waits for the device, as the next.
+  double sum() const;
   double weight() const;
 
  private:

@@ -26,6 +26,10 @@ class BatchSource {
   /// Goes to the beginning of `epoch`, counted from 0.
   virtual void start_epoch(std::int64_t /*epoch*/) {}
 
+  /// Whether the row of the batch that `next` gave last is another rank's, lent so that this rank
+  /// takes part in what layers exchange; it weighs nothing.
+  virtual bool is_borrowed() const { return false; }
+
   /// The rows of batches [first, first + count) of an epoch, where they are known before the
   /// batches are read: with it, gradients of accumulated micro-batches need no correction.
   virtual std::optional<std::int64_t> rows_of(std::int64_t /*first*/,

@@ -22,8 +22,10 @@ struct DataLoaderOptions {
   std::uint64_t seed = 0;             ///< of the order and of the samples' random streams
   std::optional<std::int64_t> limit_batches = {};  ///< of an epoch, at most
   c10::Device device = c10::kCPU;  ///< where batches are wanted; pinned and copied on the way
+  bool is_shared = true;           ///< whether an Accelerator cuts it among its ranks
   int rank = 0;                    ///< whose part of each update's rows is read
   int world_size = 1;              ///< parts of an update's rows, one for each rank
+  bool borrow_row = false;         ///< one of another rank's where a part has none
   std::int64_t window = 1;         ///< batches of an update
   std::int64_t shards = 0;  ///< cuts an update's rows into so many batches, each rank reading its
                             ///< share of them; 0 for none; then `window` counts for nothing
@@ -32,8 +34,8 @@ struct DataLoaderOptions {
 /// Reads a dataset batch by batch, ahead of the caller where there are workers.
 ///
 /// Gives the same batches for any number of workers. With several ranks, each gets its part of
-/// the rows that one process would read; a part without rows is an empty batch. One thread calls
-/// it.
+/// the rows that one process would read; a part without rows is an empty batch, or a borrowed row.
+/// One thread calls it.
 class DataLoader : public BatchSource {
  public:
   /// @throws ArgumentError  an empty dataset, or options out of range (all told at once).
@@ -52,6 +54,7 @@ class DataLoader : public BatchSource {
   void start_epoch(std::int64_t epoch) override;
   std::optional<std::int64_t> rows_of(std::int64_t first, std::int64_t count) const override;
 
+  bool is_borrowed() const override;
   std::int64_t epoch() const noexcept;
 
   /// Batches of this epoch that the caller has got, whatever has been read ahead.
@@ -62,6 +65,9 @@ class DataLoader : public BatchSource {
   void set_position(std::int64_t epoch, std::int64_t batches);
 
   const DataLoaderOptions& options() const noexcept;
+
+  /// Of the dataset.
+  std::int64_t samples() const noexcept;
 
  private:
   class Impl;

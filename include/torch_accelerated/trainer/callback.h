@@ -21,6 +21,10 @@ class Callback {
   /// What it is known by, unique in a list; the type's name unless overridden.
   virtual std::string name() const;
 
+  /// Whether all ranks must have it: one that requests something of the run, or that keeps state.
+  /// One that only observes may be on some ranks only.
+  virtual bool concerns_all_ranks() const { return false; }
+
   virtual void on_init_end(Trainer&, const InitEnd&) {}
   virtual void on_training_run_start(Trainer&, const TrainingRunStart&) {}
   virtual void on_train_epoch_start(Trainer&, const TrainEpochStart&) {}

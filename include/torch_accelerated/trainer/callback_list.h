@@ -42,6 +42,8 @@ class CallbackList {
   }
 
   std::size_t size() const noexcept { return callbacks_.size(); }
+  auto begin() const noexcept { return callbacks_.begin(); }
+  auto end() const noexcept { return callbacks_.end(); }
 
   /// Calls one event of all callbacks, in order.
   template <class Event>

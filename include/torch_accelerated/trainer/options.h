@@ -20,6 +20,12 @@ struct LoaderOptions {
   std::int64_t prefetch_batches = 2;  ///< read ahead at most, for each worker
 };
 
+/// Whose rows a training dataset holds, where there are several ranks.
+enum class Rows {
+  kShared,   ///< all ranks give the same dataset, and each trains on its part of each batch
+  kPerRank,  ///< each rank gives its own, of any length, also none; always so for a BatchSource
+};
+
 /// What `Trainer::train` is asked to do.
 struct TrainOptions {
   std::int64_t num_epochs = 0;  ///< required by `train`; `start` does without
@@ -38,7 +44,13 @@ struct TrainOptions {
   std::optional<std::int64_t> limit_eval_batches = {};   ///< batches of an evaluation, at most
   bool reset_history = true;  ///< false goes on with the rows of the run before
   NonFinite non_finite = NonFinite::kThrow;
-  std::uint64_t seed = 0;  ///< of the order of samples and of their random streams
+  std::uint64_t seed = 0;  ///< of the order of samples and of their random streams, and of the
+                           ///< model's random numbers with several ranks or shards
+  Rows rows = Rows::kShared;
+  /// Cuts each update's rows into so many shards, a power of two; 1, 2, 4 … ranks up to that number
+  /// then end with the same bits for one global_batch_size, dropout included.
+  std::optional<std::int64_t> deterministic_shards = {};
+  int deterministic_threads = 1;  ///< within an operation, with `deterministic_shards`
 };
 
 /// What `Trainer::evaluate` is asked to do.

@@ -24,7 +24,8 @@
 
 namespace torch_accelerated {
 
-struct TrainerState;  // the library's own
+class EpochMeans;  // the library's own, as the next
+struct TrainerState;
 
 /// When a metric is computed.
 enum class MetricPhases { kEvaluation, kTrainingAndEvaluation };
@@ -84,9 +85,12 @@ class Trainer {
   /// Adds a metric, reported as eval_<name> and, where asked, as train_<name>.
   void add_metric(std::string name, Metric metric, MetricPhases phases = MetricPhases::kEvaluation);
 
-  /// Ends the run after the update in progress; callable from any thread. The first reason counts,
-  /// and a request made while nothing runs is forgotten when the next run starts.
+  /// Ends the run, on all ranks together, after the update in progress: the first one whose
+  /// gradients are reduced after the request. Callable from any thread and on any rank. The first
+  /// reason counts, and a request made while nothing runs is forgotten when the next run starts.
   void request_stop(std::string reason);
+
+  /// Whether this rank has requested a stop; other ranks may not know of it yet.
   bool stop_requested() const noexcept;
 
   Progress progress() const;
@@ -141,13 +145,18 @@ class Trainer {
 
  private:
   // The loop, in the order of a run.
+  std::unique_ptr<BatchSource> train_source(const Dataset& dataset, const TrainOptions& options);
   RunResult run(BatchSource& source, const TrainOptions& options);
   void begin_run(BatchSource* source, const TrainOptions& options);
   void set_up_run();
+  void set_up_alone();
   bool is_complete() const;
   void begin_epoch();
   bool train_one_epoch();
   StepOutput micro_batch(const Batch& given);
+  bool is_skipped() const;
+  StepOutput skip_step(const Batch& batch);
+  StepOutput step_on_borrowed(const Batch& batch);
   void complete_update(torch::optim::Optimizer& optimizer);
   void note_update(const torch::optim::Optimizer& optimizer);
   bool is_usable(Gradients gradients, const torch::Tensor& norm);
@@ -158,6 +167,7 @@ class Trainer {
   void end_epoch();
   RunResult end_run();
 
+  void evaluate_batch(const Batch& given, EvalResult& result, EpochMeans& means);
   EvalResult evaluation(BatchSource& source, std::int64_t epoch,
                         std::optional<std::int64_t> limit_batches);
   EvalResult evaluate_alone(BatchSource& source, const EvalOptions& options);

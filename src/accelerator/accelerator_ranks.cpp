@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ranks tell each other beside gradients.
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "accelerator/module_contract.h"
+#include "accelerator/reduction.h"
+#include "base/text.h"
+#include "distributed/contract.h"
+#include "torch_accelerated/accelerator/accelerator.h"
+
+namespace torch_accelerated {
+namespace {
+
+unsigned bit_of(Trigger trigger) { return static_cast<unsigned>(trigger); }
+
+// `tensor` with its dimensions but the first filled up to `sizes`.
+torch::Tensor padded(const torch::Tensor& tensor, const std::vector<std::int64_t>& sizes,
+                     double padding) {
+  auto shape = sizes;
+  shape[0] = tensor.size(0);
+  auto larger = torch::full(shape, padding, tensor.options());
+  auto place = larger;
+  for (std::int64_t i = 1; i < tensor.dim(); ++i) place = place.narrow(i, 0, tensor.size(i));
+  place.copy_(tensor);
+  return larger;
+}
+
+}  // namespace
+
+void Accelerator::prepare(torch::nn::Module& module, const std::string& name) {
+  module.to(device_);
+  for (const auto& item : named_tensors(module, name)) {
+    reduction_->names[item.value.unsafeGetTensorImpl()] = item.name;
+  }
+  if (world_size() == 1) return;
+  auto& group = reduction_->sync_batch_norm;
+  const auto layers = connect_sync_batch_norm(module, group);
+  Contract contract("prepare");
+  add_module(contract, module, name);
+  contract.add("SyncBatchNorm layers", concat(layers));
+  contract.check(*world_.control);
+  if (layers > 0 && !group->communicator) group->communicator = world_.control->duplicate();
+  const torch::NoGradGuard no_grad;
+  for (const auto& item : named_tensors(module, name)) {
+    auto dense = item.value.detach().contiguous();
+    world_.control->broadcast(dense, 0);
+    if (!item.value.is_contiguous()) item.value.detach().copy_(dense);
+  }
+}
+
+void Accelerator::together(const std::string& call, const std::function<void()>& body) {
+  if (world_size() == 1) return body();
+  Contract contract(call);
+  std::exception_ptr error;
+  try {
+    body();
+  } catch (Error& known) {
+    if (known.is_on_all_ranks()) throw;
+    known.set_on_all_ranks();
+    error = std::current_exception();
+    contract.refuse(known.what(), known.exit_code());
+  } catch (const std::exception& unknown) {
+    error = std::current_exception();
+    contract.refuse(concat(call, ": ", unknown.what()), ExitCode::kUserCode);
+  } catch (...) {
+    error = std::current_exception();
+    contract.refuse(concat(call, ": an object that is no std::exception"), ExitCode::kUserCode);
+  }
+  try {
+    contract.check(*world_.control);
+  } catch (const ArgumentError&) {
+    throw;
+  } catch (const Error&) {
+    if (!error) throw;  // the rank that failed has more to tell than its text
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+std::string Accelerator::reduction_description() const {
+  if (world_size() == 1) return "none";
+  return concat(world_.gradients->name(), ", buckets of ", options_.bucket_bytes >> 10, " KiB ",
+                options_.overlap == Overlap::kOn ? "during backward" : "when backward has ended");
+}
+
+void Accelerator::set_trigger(Trigger trigger) noexcept {
+  reduction_->triggers.fetch_or(bit_of(trigger));
+}
+
+void Accelerator::withdraw_trigger(Trigger trigger) noexcept {
+  reduction_->triggers.fetch_and(~bit_of(trigger));
+}
+
+bool Accelerator::is_triggered(Trigger trigger) const noexcept {
+  return std::any_of(reduction_->ranks.begin(), reduction_->ranks.end(),
+                     [&](const RankStatus& rank) { return rank.triggers & bit_of(trigger); });
+}
+
+void Accelerator::exchange_triggers() {
+  RankStatus mine;
+  mine.triggers = reduction_->triggers.load();
+  if (world_size() == 1) {
+    reduction_->ranks = {mine};
+    return;
+  }
+  const auto bits = torch::full({1}, static_cast<std::int64_t>(mine.triggers), torch::kInt64);
+  reduction_->ranks.clear();
+  for (const auto& part : world_.control->all_gather(bits)) {
+    RankStatus status;
+    status.triggers = static_cast<unsigned>(part.item<std::int64_t>());
+    reduction_->ranks.push_back(status);
+  }
+}
+
+std::vector<int> Accelerator::ranks_not_finite() const {
+  std::vector<int> ranks;
+  for (std::size_t rank = 0; rank < reduction_->ranks.size(); ++rank) {
+    if (reduction_->ranks[rank].not_finite) ranks.push_back(static_cast<int>(rank));
+  }
+  return ranks;
+}
+
+torch::Tensor Accelerator::gather(const torch::Tensor& tensor) {
+  if (world_size() == 1) return tensor;
+  return torch::cat(world_.control->all_gather(tensor.detach().contiguous()));
+}
+
+torch::Tensor Accelerator::gather(const torch::Tensor& tensor, double padding) {
+  if (world_size() == 1 || tensor.dim() < 2) return gather(tensor);
+  auto sizes = tensor.sizes().vec();
+  for (const auto& part : world_.control->all_gather(torch::tensor(sizes, torch::kInt64))) {
+    const auto* other = part.const_data_ptr<std::int64_t>();
+    for (std::size_t i = 0; i < sizes.size() && part.numel() == tensor.dim(); ++i) {
+      sizes[i] = std::max(sizes[i], other[i]);
+    }
+  }
+  return gather(padded(tensor.detach(), sizes, padding));
+}
+
+std::vector<std::string> Accelerator::gather_objects(const std::string& bytes) {
+  return world_.control->all_gather(bytes);
+}
+
+torch::Tensor Accelerator::reduce(const torch::Tensor& tensor) {
+  std::array<torch::Tensor, 1> sums{tensor.detach().clone(at::MemoryFormat::Contiguous)};
+  world_.control->all_reduce(sums);
+  return sums.front();
+}
+
+torch::Tensor Accelerator::broadcast(const torch::Tensor& tensor, int root) {
+  auto copy = tensor.detach().clone(at::MemoryFormat::Contiguous);
+  world_.control->broadcast(copy, root);
+  return copy;
+}
+
+bool Accelerator::any(bool mine) {
+  if (world_size() == 1) return mine;
+  const auto parts = world_.control->all_gather(torch::full({1}, mine ? 1 : 0, torch::kUInt8));
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const torch::Tensor& part) { return part.item<std::uint8_t>() != 0; });
+}
+
+void Accelerator::barrier() { world_.control->barrier(); }
+
+void Accelerator::main_process_first(const std::function<void()>& body) {
+  together("main_process_first", [&] {
+    if (is_main_process()) body();
+  });
+  together("main_process_first", [&] {
+    if (!is_main_process()) body();
+  });
+}
+
+void Accelerator::abort(const std::string& line, ExitCode exit_code) noexcept {
+  world_.abort(line, exit_code);
+}
+
+void Accelerator::set_rows_count(bool count) noexcept {
+  reduction_->sync_batch_norm->rows_count = count;
+}
+
+void Accelerator::close() {
+  // Gradients leave the memory that is about to go.
+  reduction_->slots.clear();
+  if (auto& layers = reduction_->sync_batch_norm->communicator) layers->close();
+  world_.close();
+}
+
+void Accelerator::print(std::string_view line) const {
+  if (!is_main_process()) return;
+  std::fwrite(line.data(), 1, line.size(), stdout);
+  std::fputc('\n', stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace torch_accelerated

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accelerator/gradient_reducer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+
+namespace torch_accelerated {
+namespace {
+
+// Where things stand in the word. Each rank has a place of its own for its status, so that a sum
+// keeps them apart.
+constexpr std::int64_t kLoss = 0;
+constexpr std::int64_t kWeight = 1;
+constexpr std::int64_t kStatuses = 2;
+
+constexpr unsigned kTriggers = 0xFFFF;
+constexpr unsigned kNotFinite = 1U << 16;
+constexpr unsigned kHasGradient = 1U << 17;
+
+double packed(const RankStatus& status) {
+  return static_cast<double>((status.triggers & kTriggers) | (status.not_finite ? kNotFinite : 0U) |
+                             (status.has_gradient ? kHasGradient : 0U));
+}
+
+RankStatus unpacked(double packed) {
+  const auto bits = static_cast<unsigned>(packed);
+  return {bits & kTriggers, (bits & kNotFinite) != 0, (bits & kHasGradient) != 0};
+}
+
+}  // namespace
+
+GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator,
+                                 BufferPool& pool, const AcceleratorOptions& options,
+                                 std::function<std::string(const torch::Tensor&)> name_of)
+    : communicator_(communicator),
+      pool_(pool),
+      unused_(options.unused_parameters),
+      bucket_bytes_(options.bucket_bytes),
+      overlaps_(options.overlap == Overlap::kOn),
+      name_of_(std::move(name_of)),
+      asked_(std::move(parameters)) {
+  const auto length = kStatuses + communicator.size() + static_cast<std::int64_t>(asked_.size());
+  host_word_ = torch::zeros({length}, torch::kFloat64);
+  const auto device = asked_.empty() ? torch::Device(torch::kCPU) : asked_.front().device();
+  word_ = pool.take(length, torch::empty({0}, host_word_.options().device(device)));
+  make_buckets({});
+}
+
+bool GradientReducer::is_of(std::span<const torch::Tensor> parameters) const {
+  return std::equal(parameters.begin(), parameters.end(), asked_.begin(), asked_.end(),
+                    [](const torch::Tensor& a, const torch::Tensor& b) { return a.is_same(b); });
+}
+
+// @param order  which of the parameters asked for come first; the others follow as they are.
+void GradientReducer::make_buckets(const std::vector<std::size_t>& order) {
+  hooks_.reset();
+  buckets_.reset();
+  parameters_.clear();
+  std::vector<bool> placed(asked_.size());
+  const auto place = [&](std::size_t index) {
+    if (index >= asked_.size() || placed[index]) return;
+    placed[index] = true;
+    parameters_.push_back(asked_[index]);
+  };
+  for (const std::size_t index : order) place(index);
+  for (std::size_t index = 0; index < asked_.size(); ++index) place(index);
+  buckets_.emplace(pool_, parameters_, bucket_bytes_);
+  if (!overlaps_) return;
+  ready_.emplace(buckets_->bucket_of(), buckets_->flats().size());
+  hooks_.emplace(parameters_, [this](std::size_t index) { note_gradient(index); });
+}
+
+void GradientReducer::begin_window() {
+  buckets_->attach();
+  shards_.clear();
+  pending_.clear();
+  by_tree_ = false;
+  if (ready_) ready_->begin();
+}
+
+void GradientReducer::begin_last_backward() {
+  if (!pending_.empty()) {
+    throw StateError(
+        "backward: it was called twice for a window's last micro-batch, when gradients were on "
+        "their "
+        "way to other ranks already; add the losses up, or set overlap to Overlap::kOff");
+  }
+  if (ready_) ready_->begin();
+  armed_ = overlaps_;
+}
+
+void GradientReducer::note_gradient(std::size_t index) {
+  if (!armed_) return;
+  ready_->note(index);
+  // The first update shows the order, which all ranks then share.
+  std::size_t bucket = 0;
+  while (agreed_ && ready_->take(bucket)) start(bucket);
+}
+
+void GradientReducer::start(std::size_t bucket) {
+  pending_.push_back(communicator_.start_all_reduce(buckets_->flats().subspan(bucket, 1)));
+}
+
+// Reduces what has not been started, and the word in one submission with the last bucket.
+void GradientReducer::finish() {
+  auto flats = buckets_->flats();
+  std::size_t first = 0;
+  if (overlaps_ && !by_tree_) {
+    for (first = ready_->next(); first + 1 < flats.size(); ++first) start(first);
+  }
+  armed_ = false;
+  std::vector<torch::Tensor> rest(flats.begin() + static_cast<std::ptrdiff_t>(first), flats.end());
+  rest.push_back(word_);
+  pending_.push_back(
+      communicator_.start_all_reduce(rest, by_tree_ ? SumOrder::kPairwise : SumOrder::kRankOrder));
+  for (const auto& operation : pending_) operation->wait();
+  pending_.clear();
+}
+
+// Rank 0's order of readiness becomes that of the buckets on all ranks.
+void GradientReducer::agree_on_order() {
+  if (!overlaps_ || std::exchange(agreed_, true)) return;
+  std::vector<std::int64_t> order(ready_->seen().begin(), ready_->seen().end());
+  std::string bytes(reinterpret_cast<const char*>(order.data()),
+                    order.size() * sizeof(std::int64_t));
+  communicator_.broadcast(bytes, 0);
+  std::vector<std::size_t> indices(bytes.size() / sizeof(std::int64_t));
+  for (std::size_t i = 0; i < indices.size(); ++i) {
+    std::int64_t index = 0;
+    std::memcpy(&index, bytes.data() + i * sizeof index, sizeof index);
+    indices[i] = static_cast<std::size_t>(index);
+  }
+  make_buckets(indices);
+}
+
+void GradientReducer::end_shard() {
+  const torch::NoGradGuard no_grad;
+  by_tree_ = true;
+  Flats shard;
+  for (auto& flat : buckets_->flats()) {
+    shard.push_back(flat.clone());
+    flat.zero_();
+  }
+  shards_.push(std::move(shard));
+}
+
+GradientReducer::Outcome GradientReducer::reduce(const WindowSums& mine, const RankStatus& status) {
+  const torch::NoGradGuard no_grad;
+  if (by_tree_) {
+    const auto sum = shards_.take();
+    for (std::size_t i = 0; i < sum.size(); ++i) buckets_->flats()[i].copy_(sum[i]);
+  } else {
+    buckets_->collect();
+  }
+  write_word(mine, status);
+  finish();
+  const auto outcome = read_word();
+  settle_unused(outcome);
+  agree_on_order();
+  return outcome;
+}
+
+void GradientReducer::write_word(const WindowSums& mine, const RankStatus& status) {
+  auto* word = host_word_.mutable_data_ptr<double>();
+  std::fill(word, word + host_word_.numel(), 0.0);
+  word[kLoss] = mine.loss;
+  word[kWeight] = mine.weight;
+  word[kStatuses + communicator_.rank()] = packed(status);
+  double* counts = word + kStatuses + communicator_.size();
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    counts[i] = buckets_->has_gradient(i) ? 1 : 0;
+  word_.copy_(host_word_);
+}
+
+GradientReducer::Outcome GradientReducer::read_word() const {
+  host_word_.copy_(word_);
+  const auto* word = host_word_.const_data_ptr<double>();
+  Outcome outcome{{word[kLoss], word[kWeight]}, {}};
+  for (int rank = 0; rank < communicator_.size(); ++rank) {
+    outcome.ranks.push_back(unpacked(word[kStatuses + rank]));
+  }
+  return outcome;
+}
+
+// A parameter that no rank reached keeps no gradient, as in one process; one that some reached has
+// theirs, as in one process too.
+void GradientReducer::settle_unused(const Outcome& outcome) {
+  const auto* counts = host_word_.const_data_ptr<double>() + kStatuses + communicator_.size();
+  double expected = 0;
+  for (const auto& rank : outcome.ranks) expected += rank.has_gradient ? 1 : 0;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (counts[i] == 0) buckets_->drop(i);
+    if (unused_ == UnusedParameters::kZero || counts[i] == 0 || counts[i] >= expected) continue;
+    ArgumentError error(concat("parameter '", name_of_(parameters_[i]), "' got a gradient on ",
+                               counts[i], " of ", expected,
+                               " ranks; use it in each rank's loss, or set unused_parameters to "
+                               "UnusedParameters::kZero"));
+    error.set_on_all_ranks();
+    throw error;
+  }
+}
+
+}  // namespace torch_accelerated

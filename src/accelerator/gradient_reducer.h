@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "accelerator/gradient_buckets.h"
+#include "accelerator/gradient_hooks.h"
+#include "accelerator/gradient_window.h"
+#include "accelerator/ready_order.h"
+#include "core/pairwise_sum.h"
+#include "torch_accelerated/accelerator/accelerator.h"
+
+namespace torch_accelerated {
+
+/// What a rank says beside its gradients, and hears of all others.
+struct RankStatus {
+  unsigned triggers = 0;      ///< bits of Trigger
+  bool not_finite = false;    ///< its loss, or the weight of it
+  bool has_gradient = false;  ///< whether it back-propagated anything
+};
+
+/// Adds up the gradients of one optimizer's parameters over ranks, and right behind them one word:
+/// the loss as a fraction, each rank's status, and how many ranks have a gradient for each
+/// parameter. Everything that the ranks decide in an update stands in it.
+class GradientReducer {
+ public:
+  /// What all ranks have in common after a reduction.
+  struct Outcome {
+    WindowSums sums;
+    std::vector<RankStatus> ranks;
+  };
+
+  /// @param name_of  a parameter's name, for messages.
+  GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator,
+                  BufferPool& pool, const AcceleratorOptions& options,
+                  std::function<std::string(const torch::Tensor&)> name_of);
+  ~GradientReducer() { pool_.give_back(word_); }
+  GradientReducer(const GradientReducer&) = delete;
+  GradientReducer& operator=(const GradientReducer&) = delete;
+
+  bool is_of(std::span<const torch::Tensor> parameters) const;
+
+  void begin_window();
+
+  /// Before the window's last backward: buckets are reduced as they become ready in it, where that
+  /// was asked for.
+  void begin_last_backward();
+
+  /// After each shard of a deterministic run: its gradients join a tree.
+  void end_shard();
+
+  /// Collective. The gradients are the sums over ranks after it.
+  /// @throws ArgumentError  on all ranks: a gradient that only some ranks have, where that is an
+  ///                        error.
+  Outcome reduce(const WindowSums& mine, const RankStatus& status);
+
+ private:
+  using Flats = std::vector<torch::Tensor>;
+  struct AddFlats {
+    void operator()(Flats& left, const Flats& right) const {
+      for (std::size_t i = 0; i < left.size(); ++i) left[i].add_(right[i]);
+    }
+  };
+
+  void make_buckets(const std::vector<std::size_t>& order);
+  void note_gradient(std::size_t index);
+  void start(std::size_t bucket);
+  void finish();
+  void agree_on_order();
+  void write_word(const WindowSums& mine, const RankStatus& status);
+  Outcome read_word() const;
+  void settle_unused(const Outcome& outcome);
+
+  Communicator& communicator_;
+  BufferPool& pool_;
+  UnusedParameters unused_;
+  std::int64_t bucket_bytes_;
+  bool overlaps_;
+  std::function<std::string(const torch::Tensor&)> name_of_;
+  std::vector<torch::Tensor> asked_;       // as the optimizer has them
+  std::vector<torch::Tensor> parameters_;  // in the order of the buckets
+  std::optional<GradientBuckets> buckets_;
+  torch::Tensor word_;       // (2 + ranks + parameters), float64, with the gradients
+  torch::Tensor host_word_;  // likewise, on the host
+
+  PairwiseSum<Flats, AddFlats> shards_;
+  bool by_tree_ = false;
+
+  // Only where reductions overlap with backward.
+  std::optional<ReadyOrder> ready_;
+  std::optional<GradientHooks> hooks_;
+  std::vector<std::unique_ptr<Pending>> pending_;
+  bool armed_ = false;   // in a window's last backward
+  bool agreed_ = false;  // on the buckets' order
+};
+
+}  // namespace torch_accelerated

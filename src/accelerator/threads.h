@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+namespace torch_accelerated {
+
+/// Shares the cores that this process may use out between the ranks of its host, unless the user
+/// has set a number of threads: by OMP_NUM_THREADS, MKL_NUM_THREADS or at::set_num_threads.
+void share_out_threads(int local_size);
+
+/// Whether a rank's share of the cores is larger than LibTorch's number of threads.
+bool has_spare_core(int local_size);
+
+}  // namespace torch_accelerated

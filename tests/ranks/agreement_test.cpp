@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one rank does alone, and what all do about it.
+#include <gmock/gmock.h>
+
+#include <functional>
+#include <limits>
+
+#include "support/tiny.h"
+#include "torch_accelerated/accelerator/sync_batch_norm.h"
+
+namespace tests {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+/// Requests a stop at the end of one update, on one rank.
+class StopOnOneRank : public ta::Callback {
+ public:
+  StopOnOneRank(int rank, std::int64_t update) : rank_(rank), update_(update) {}
+  void on_train_step_end(ta::Trainer& trainer, const ta::TrainStepEnd& event) override {
+    const bool mine = trainer.accelerator().rank() == rank_;
+    if (mine && event.updates == update_) trainer.request_stop("rank " + std::to_string(rank_));
+  }
+
+ private:
+  int rank_;
+  std::int64_t update_;
+};
+
+TEST(Agreement, AStopOnOneRankStopsAllAfterTheSameUpdate) {
+  ta::Accelerator ranks;
+  const int last = ranks.world_size() - 1;
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer,
+                      ta::CallbackList(StopOnOneRank(last, 5)), &ranks);
+  const auto result = trainer.train(tiny_batch(64), {.num_epochs = 9, .global_batch_size = 4});
+  EXPECT_EQ(result.progress.update, 6);  // the first one that can carry the request
+  EXPECT_EQ(result.stop_reason, "rank " + std::to_string(last));
+}
+
+/// NaN in the rows with a negative target, of which one rank has one.
+ta::Mean loss_with_holes(const ta::TensorDict& outputs, const ta::Batch& batch) {
+  const auto hole =
+      torch::where(batch["hole"] != 0, torch::full({}, std::numeric_limits<float>::quiet_NaN()),
+                   torch::zeros({}));
+  return {(outputs.only() - batch["target"]).square().mean() + hole.sum()};
+}
+
+// One row of 8 in the second update has a hole: the last one, which the last rank has.
+ta::Batch rows_with_a_hole() {
+  auto rows = tiny_batch(32);
+  auto hole = torch::zeros({32});
+  hole[15] = 1;
+  return rows.set("hole", hole);
+}
+
+ta::RunResult train_over_hole(ta::Accelerator& ranks, torch::nn::Sequential net,
+                              ta::NonFinite policy) {
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, ta::LossFunction(loss_with_holes), optimizer, ta::CallbackList(),
+                      &ranks);
+  return trainer.train(rows_with_a_hole(), {.num_epochs = 1,
+                                            .global_batch_size = 8,
+                                            .train_loader = {.shuffle = false},
+                                            .non_finite = policy});
+}
+
+void expect_same_bits_everywhere(ta::Accelerator& ranks, const torch::nn::Sequential& net) {
+  for (const auto& parameter : net->parameters()) {
+    const auto mine = parameter.detach().unsqueeze(0);
+    const auto all = ranks.gather(mine);
+    for (std::int64_t rank = 0; rank < ranks.world_size(); ++rank) {
+      EXPECT_TRUE(torch::equal(all[rank], mine[0]));
+    }
+    EXPECT_TRUE(torch::isfinite(mine).all().item<bool>());
+  }
+}
+
+TEST(Agreement, ALossThatIsNotFiniteOnOneRankThrowsOnAll) {
+  ta::Accelerator ranks;
+  const auto text = message_of<ta::NumericError>(
+      [&] { train_over_hole(ranks, tiny_net(), ta::NonFinite::kThrow); });
+  EXPECT_THAT(text, HasSubstr("the loss is not finite"));
+  EXPECT_THAT(text, HasSubstr("at update 1 of epoch 1"));
+  const int last = ranks.world_size() - 1;
+  EXPECT_THAT(text, HasSubstr(last > 0 ? "on rank " + std::to_string(last) : ""));
+}
+
+TEST(Agreement, ALossThatIsNotFiniteIsSkippedOrStopsOnAllRanks) {
+  ta::Accelerator ranks;
+  auto net = tiny_net();
+  const auto skipped = train_over_hole(ranks, net, ta::NonFinite::kSkip);
+  EXPECT_EQ(skipped.progress.update, 4);
+  EXPECT_EQ(skipped.progress.skipped_updates, 1);
+  expect_same_bits_everywhere(ranks, net);
+  auto other = tiny_net();
+  const auto stopped = train_over_hole(ranks, other, ta::NonFinite::kStop);
+  EXPECT_TRUE(stopped.was_stopped());
+  EXPECT_LE(stopped.progress.update, 3);
+  expect_same_bits_everywhere(ranks, other);
+}
+
+/// NaN on some ranks at some updates, drawn from a seed.
+class RandomHoles : public ta::Trainer {
+ public:
+  using Trainer::Trainer;
+  std::int64_t holes = 0;  // of any rank
+
+ protected:
+  ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
+    auto output = Trainer::calculate_train_batch_loss(batch);
+    const auto update = static_cast<std::uint64_t>(progress().update);
+    bool any = false;
+    for (int rank = 0; rank < accelerator().world_size(); ++rank) {
+      const bool hole =
+          ta::RandomStream(5, update, static_cast<std::uint64_t>(rank)).uniform() < 0.1;
+      any = any || hole;
+      if (!hole || rank != accelerator().rank()) continue;
+      output.loss = output.loss.numerator() * std::numeric_limits<double>::quiet_NaN();
+    }
+    holes += any ? 1 : 0;
+    return output;
+  }
+};
+
+TEST(Agreement, RandomLossesThatAreNotFiniteLeaveReplicasEqual) {
+  ta::Accelerator ranks;
+  auto net = tiny_net();
+  auto optimizer = sgd(net, 0.01);
+  RandomHoles trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+  ta::set_log_level(ta::LogLevel::kError);
+  const auto result = trainer.train(tiny_batch(100), {.num_epochs = 100,
+                                                      .global_batch_size = 8,
+                                                      .max_updates = 1'000,
+                                                      .non_finite = ta::NonFinite::kSkip});
+  ta::set_log_level(ta::LogLevel::kInfo);
+  EXPECT_EQ(result.progress.update, 1'000);
+  EXPECT_GT(result.progress.skipped_updates, 50);
+  EXPECT_EQ(result.progress.skipped_updates, trainer.holes);
+  expect_same_bits_everywhere(ranks, net);
+}
+
+// --- Ranks that don't fit together
+// ----------------------------------------------------------------
+
+struct Variant {
+  const char* what;
+  torch::nn::Sequential net;
+  ta::TrainOptions options = {.num_epochs = 1, .global_batch_size = 8};
+  std::int64_t rows = 16;
+  std::string said;  // in the error of every rank
+};
+
+torch::nn::Sequential frozen_net() {
+  auto net = tiny_net();
+  net->parameters()[0].requires_grad_(false);
+  return net;
+}
+
+torch::nn::Sequential net_of(torch::Dtype dtype) { return tiny_net(7, dtype); }
+
+torch::nn::Sequential with_buffer(torch::Dtype dtype) {
+  auto net = tiny_net();
+  net->register_buffer("step", torch::zeros({}, dtype));
+  return net;
+}
+
+std::vector<Variant> variants() {
+  using torch::nn::Linear;
+  using torch::nn::Sequential;
+  using torch::nn::Tanh;
+  const ta::TrainOptions usual{.num_epochs = 1, .global_batch_size = 8};
+  const auto options = [&](auto change) {
+    auto changed = usual;
+    change(changed);
+    return changed;
+  };
+  return {
+      {"shape", Sequential(Linear(4, 6), Tanh(), Linear(6, 3)), usual, 16, "parameter '0.weight'"},
+      {"layers", Sequential(Linear(4, 3)), usual, 16, "parameter"},
+      {"order", Sequential(Tanh(), Linear(4, 5), Linear(5, 3)), usual, 16, "0.weight"},
+      {"dtype", net_of(torch::kFloat64), usual, 16, "parameter '0.weight'"},
+      {"requires_grad", frozen_net(), usual, 16, "requires_grad"},
+      {"buffers", Sequential(Linear(4, 5), torch::nn::BatchNorm1d(5), Linear(5, 3)), usual, 16, ""},
+      {"length", tiny_net(), usual, 24, "training rows"},
+      {"batch", tiny_net(), options([](auto& o) { o.global_batch_size = 4; }), 16, "batch size"},
+      {"accumulation", tiny_net(), options([](auto& o) { o.gradient_accumulation_steps = 2; }), 16,
+       ""},
+      {"clip", tiny_net(), options([](auto& o) { o.clip_gradient_norm = 1.0; }), 16,
+       "clip gradient norm"},
+      {"seed", tiny_net(), options([](auto& o) { o.seed = 5; }), 16, "seed"},
+      {"bias", Sequential(Linear(4, 5), Tanh(), Linear(torch::nn::LinearOptions(5, 3).bias(false))),
+       usual, 16, "2.bias"},
+      {"one layer more", Sequential(Linear(4, 5), Tanh(), Linear(5, 3), Linear(3, 3)), usual, 16,
+       "3.weight"},
+      {"buffer dtype", with_buffer(torch::kInt64), usual, 16, "buffer"},
+      {"max updates", tiny_net(), options([](auto& o) { o.max_updates = 1; }), 16, "max updates"},
+      {"clip value", tiny_net(), options([](auto& o) { o.clip_gradient_value = 1.0; }), 16,
+       "clip gradient value"},
+      {"non-finite", tiny_net(), options([](auto& o) { o.non_finite = ta::NonFinite::kSkip; }), 16,
+       "non-finite loss"},
+      {"schedule", tiny_net(), options([](auto& o) { o.scheduler = ta::cosine({}); }), 16,
+       "scheduler"},
+      {"evaluation", tiny_net(), options([](auto& o) { o.eval_dataset = tiny_batch(4); }), 16,
+       "evaluation rows"},
+      {"limit", tiny_net(), options([](auto& o) { o.limit_train_batches = 1; }), 16,
+       "training rows"},
+      {"drop last", tiny_net(), options([](auto& o) { o.train_loader.drop_last = true; }), 20,
+       "training dataset"},
+      {"shuffle", tiny_net(), options([](auto& o) { o.train_loader.shuffle = false; }), 16,
+       "shuffle"},
+      {"shards", tiny_net(), options([](auto& o) { o.deterministic_shards = 4; }), 16, ""},
+      {"epochs", tiny_net(), options([](auto& o) { o.num_epochs = 2; }), 16, "epochs"},
+      {"refused options", tiny_net(), options([](auto& o) { o.num_epochs = 0; }), 16,
+       "num_epochs must be >= 1, got 0"},
+  };
+}
+
+std::string error_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const ta::Error& error) {
+    EXPECT_TRUE(error.is_on_all_ranks()) << error.what();
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Agreement, ADifferenceOfOneRankIsRefusedOnAllBeforeTheFirstUpdate) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  for (int odd = 0; odd < ranks.world_size(); odd += ranks.world_size() - 1) {
+    for (auto& variant : variants()) {
+      const bool differs = ranks.rank() == odd;
+      auto net = differs ? variant.net : tiny_net();
+      auto optimizer = sgd(net);
+      bool stepped = false;
+      ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+      const auto before = ranks.gradient_reductions();
+      const auto text = error_of([&] {
+        trainer.train(
+            tiny_batch(differs ? variant.rows : 16),
+            differs ? variant.options : ta::TrainOptions{.num_epochs = 1, .global_batch_size = 8});
+        stepped = true;
+      });
+      EXPECT_FALSE(stepped) << variant.what;
+      EXPECT_EQ(ranks.gradient_reductions(), before) << variant.what;
+      EXPECT_THAT(text, HasSubstr(variant.said)) << variant.what;
+      EXPECT_THAT(text, HasSubstr("rank")) << variant.what;
+      const auto texts = ranks.gather_objects(text);
+      for (const auto& other : texts) EXPECT_NE(other, "") << variant.what;
+    }
+  }
+}
+
+// --- Evaluation, gathers
+// ---------------------------------------------------------------------------
+
+TEST(Agreement, EverySampleIsEvaluatedOnce) {
+  ta::Accelerator ranks;
+  ta::Accelerator alone(ta::make_single_world());
+  const auto rows = tiny_batch(10'007, 2, torch::kFloat64);
+  auto net = tiny_net(7, torch::kFloat64);
+  auto optimizer = sgd(net);
+  const auto evaluated = [&](ta::Accelerator& accelerator, std::int64_t batch_size) {
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
+    trainer.add_metric("hits", [](const ta::TensorDict& outputs, const ta::Batch& batch) {
+      const auto hit = outputs.only().argmax(1) == batch["target"].argmax(1);
+      return ta::Mean(hit.sum().to(torch::kFloat64), torch::full({}, 1e-300, torch::kFloat64));
+    });
+    return trainer.evaluate(rows, {.per_device_batch_size = batch_size});
+  };
+  const auto single = evaluated(alone, 64);
+  EXPECT_EQ(single.rows, 10'007);
+  for (const std::int64_t batch_size : {1, 7, 64, 20'000}) {
+    const auto together = evaluated(ranks, batch_size);
+    EXPECT_EQ(together.rows, 10'007);
+    EXPECT_NEAR(together.metrics["eval_loss"], single.metrics["eval_loss"], 1e-12);
+  }
+}
+
+TEST(Agreement, GatherKeepsEveryRow) {
+  ta::Accelerator ranks;
+  const int rank = ranks.rank();
+  for (const auto dtype : {torch::kFloat32, torch::kInt64, torch::kBool, torch::kBFloat16}) {
+    const auto mine = torch::full({rank % 3, 2}, rank % 2, torch::kInt64).to(dtype);
+    const auto all = ranks.gather(mine);
+    std::int64_t row = 0;
+    for (int from = 0; from < ranks.world_size(); ++from) {
+      for (int i = 0; i < from % 3; ++i, ++row) {
+        EXPECT_EQ(all[row][0].to(torch::kInt64).item<std::int64_t>(), from % 2);
+      }
+    }
+    EXPECT_EQ(all.size(0), row);
+  }
+  // Padding fills up what is shorter; a real row that looks like padding stays.
+  const auto wide = torch::full({2, rank + 1}, -1.0);
+  const auto padded = ranks.gather(wide, -1.0);
+  EXPECT_EQ(padded.size(0), 2 * ranks.world_size());
+  EXPECT_EQ(padded.size(1), ranks.world_size());
+}
+
+TEST(Agreement, HelpersDoWhatTheySay) {
+  ta::Accelerator ranks;
+  const int size = ranks.world_size();
+  EXPECT_EQ(ranks.reduce(torch::ones({2}))[0].item<float>(), static_cast<float>(size));
+  EXPECT_EQ(ranks.broadcast(torch::full({1}, ranks.rank()), size - 1).item<int>(), size - 1);
+  EXPECT_EQ(ranks.gather_objects("r" + std::to_string(ranks.rank())).back(),
+            "r" + std::to_string(size - 1));
+  EXPECT_TRUE(ranks.any(ranks.rank() == size - 1));
+  EXPECT_FALSE(ranks.any(false));
+  int runs = 0;
+  ranks.main_process_first([&] { ++runs; });
+  EXPECT_EQ(runs, 1);
+  if (ranks.rank() == size - 1) ranks.set_trigger(ta::Trigger::kCheckpoint);
+  ranks.exchange_triggers();
+  EXPECT_TRUE(ranks.is_triggered(ta::Trigger::kCheckpoint));
+  EXPECT_FALSE(ranks.is_triggered(ta::Trigger::kEvaluation));
+}
+
+TEST(Agreement, AnErrorOfOneRankBeforeTheRunReachesAll) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  const auto text = error_of([&] {
+    ranks.together("reading", [&] {
+      if (ranks.rank() == 1) throw ta::DataError("no such file");
+    });
+  });
+  if (ranks.rank() != 1) {
+    EXPECT_THAT(text, AllOf(HasSubstr("no such file"), HasSubstr("rank 1")));
+  }
+}
+
+// --- SyncBatchNorm
+// ---------------------------------------------------------------------------------
+
+TEST(Agreement, SyncBatchNormGivesTheOneProcessResult) {
+  ta::Accelerator ranks;
+  ta::Accelerator alone(ta::make_single_world());
+  const auto trained = [](ta::Accelerator& accelerator) {
+    auto net = tiny_net(7, torch::kFloat64);
+    net->push_back(torch::nn::BatchNorm1d(3));
+    net->push_back(torch::nn::Linear(3, 3));
+    net->to(torch::kFloat64);
+    const ta::SeedScope scope(9);
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : net->parameters()) parameter.uniform_(-0.5, 0.5);
+    ta::convert_sync_batch_norm(*net);
+    torch::AutoGradMode grad(true);
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
+    // The last batch has 2 rows: on 3 and 4 ranks some have none.
+    trainer.train(tiny_batch(34, 1, torch::kFloat64), {.num_epochs = 4, .global_batch_size = 8});
+    return net;
+  };
+  const auto together = trained(ranks);
+  const auto single = trained(alone);
+  EXPECT_LE(relative_difference(*together, *single), 1e-11);
+  const auto left = together->buffers();
+  const auto right = single->buffers();
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    EXPECT_TRUE(torch::allclose(left[i].to(torch::kFloat64), right[i].to(torch::kFloat64), 1e-11));
+  }
+}
+
+}  // namespace
+}  // namespace tests

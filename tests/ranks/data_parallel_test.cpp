@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run on several ranks against the same run in one process, which each rank makes by itself.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "support/tiny.h"
+
+namespace tests {
+namespace {
+
+/// What a run ended with.
+struct Ended {
+  torch::nn::Sequential net;
+  ta::RunResult result;
+  std::vector<double> losses;  // of each update
+};
+
+/// Writes down the loss of each update.
+class Losses : public ta::Callback {
+ public:
+  explicit Losses(std::vector<double>& losses) : losses_(&losses) {}
+  void on_train_step_end(ta::Trainer& trainer, const ta::TrainStepEnd& event) override {
+    if (event.update_ended) losses_->push_back(trainer.progress().loss);
+  }
+
+ private:
+  std::vector<double>* losses_;
+};
+
+struct Setting {
+  ta::TrainOptions options;
+  ta::Dataset dataset;
+  torch::Dtype dtype = torch::kFloat64;
+  ta::LossFunction loss = torch::nn::MSELoss();
+};
+
+Ended train(const Setting& setting, ta::Accelerator& accelerator) {
+  // Rank 0's weights count: the others' are drawn from other seeds.
+  Ended ended{tiny_net(7 + static_cast<std::uint64_t>(accelerator.rank()), setting.dtype), {}, {}};
+  auto optimizer = sgd(ended.net);
+  ta::Trainer trainer(ended.net, setting.loss, optimizer, ta::CallbackList(Losses(ended.losses)),
+                      &accelerator);
+  trainer.add_metric("error", [](const ta::TensorDict& outputs, const ta::Batch& batch) {
+    return ta::Mean((outputs.only() - batch["target"]).abs().mean());
+  });
+  ended.result = trainer.train(setting.dataset, setting.options);
+  return ended;
+}
+
+void expect_near(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_NEAR(a[i], b[i], tolerance * std::abs(b[i])) << "at " << i;
+  }
+}
+
+void expect_one_process_result(const Setting& setting, double tolerance) {
+  ta::Accelerator ranks;
+  ta::Accelerator alone(ta::make_single_world());
+  const auto together = train(setting, ranks);
+  const auto single = train(setting, alone);
+  EXPECT_LE(relative_difference(*together.net, *single.net), tolerance);
+  EXPECT_EQ(together.result.progress.update, single.result.progress.update);
+  EXPECT_EQ(together.result.progress.skipped_updates, single.result.progress.skipped_updates);
+  expect_near(together.losses, single.losses, tolerance * 10);
+  ASSERT_EQ(together.result.metrics.size(), single.result.metrics.size());
+  for (const auto& [name, value] : single.result.metrics) {
+    if (name == "seconds" || name == "rows_per_second") continue;
+    EXPECT_NEAR(together.result.metrics[name], value, tolerance * 10 * std::abs(value)) << name;
+  }
+}
+
+// 1e-12: what fp64 sums in another order may differ by after 100 updates.
+TEST(DataParallel, GlobalBatchesGiveTheOneProcessResult) {
+  for (const std::int64_t rows : {64, 61}) {
+    expect_one_process_result({.options = {.num_epochs = 13,
+                                           .eval_dataset = tiny_batch(23, 5, torch::kFloat64),
+                                           .global_batch_size = 8,
+                                           .max_updates = 100},
+                               .dataset = tiny_batch(rows, 1, torch::kFloat64)},
+                              1e-12);
+  }
+}
+
+TEST(DataParallel, GlobalBatchesGiveTheOneProcessResultInFloat) {
+  expect_one_process_result({.options = {.num_epochs = 13, .global_batch_size = 8},
+                             .dataset = tiny_batch(61),
+                             .dtype = torch::kFloat32},
+                            1e-5);
+}
+
+TEST(DataParallel, AccumulationGivesTheOneProcessResult) {
+  for (const std::int64_t steps : {1, 2, 4, 8}) {
+    expect_one_process_result({.options = {.num_epochs = 5,
+                                           .global_batch_size = 16,
+                                           .gradient_accumulation_steps = steps,
+                                           .clip_gradient_norm = 0.5},
+                               .dataset = tiny_batch(61, 1, torch::kFloat64)},
+                              1e-12);
+  }
+}
+
+TEST(DataParallel, ADatasetSmallerThanTheWorldWorks) {
+  for (const std::int64_t rows : {1, 2}) {
+    expect_one_process_result({.options = {.num_epochs = 3, .global_batch_size = 4},
+                               .dataset = tiny_batch(rows, 1, torch::kFloat64)},
+                              1e-12);
+  }
+}
+
+// Rows weigh by a number of their own, also 0: as tokens under a mask do.
+ta::Mean weighted_error(const ta::TensorDict& outputs, const ta::Batch& batch) {
+  const auto weight = batch["weight"];
+  const auto errors = (outputs.only() - batch["target"]).square().sum(1);
+  return {(errors * weight).sum(), weight.sum()};
+}
+
+TEST(DataParallel, TokenWeightedLossesGiveTheOneProcessResult) {
+  for (const std::int64_t steps : {1, 3}) {
+    auto rows = tiny_batch(45, 1, torch::kFloat64);
+    const ta::SeedScope seed(3);
+    rows.set("weight", torch::randint(0, 7, {45}, torch::kFloat64) *
+                           torch::randint(0, 2, {45}, torch::kFloat64));
+    expect_one_process_result(
+        {.options = {.num_epochs = 4, .global_batch_size = 6, .gradient_accumulation_steps = steps},
+         .dataset = rows,
+         .loss = ta::LossFunction(weighted_error)},
+        1e-12);
+  }
+}
+
+TEST(DataParallel, AllRanksEndWithTheSameBits) {
+  ta::Accelerator ranks;
+  const auto ended =
+      train({.options = {.num_epochs = 3, .per_device_batch_size = 3, .clip_gradient_norm = 0.1},
+             .dataset = tiny_batch(61),
+             .dtype = torch::kFloat32},
+            ranks);
+  for (const auto& parameter : ended.net->parameters()) {
+    const auto mine = parameter.detach().unsqueeze(0);
+    const auto all = ranks.gather(mine);
+    for (std::int64_t rank = 0; rank < ranks.world_size(); ++rank) {
+      EXPECT_TRUE(torch::equal(all[rank], mine[0]));
+    }
+  }
+}
+
+torch::nn::Sequential trained_with(const ta::AcceleratorOptions& options) {
+  ta::Accelerator ranks(options);
+  return train({.options = {.num_epochs = 3,
+                            .global_batch_size = 16,
+                            .gradient_accumulation_steps = 2,
+                            .clip_gradient_norm = 0.1},
+                .dataset = tiny_batch(61),
+                .dtype = torch::kFloat32},
+               ranks)
+      .net;
+}
+
+// Sums add in rank order whatever the buckets and whenever they are reduced.
+TEST(DataParallel, BucketsAndOverlapDoNotChangeABit) {
+  const auto plain = trained_with({.overlap = ta::Overlap::kOff});
+  for (const std::int64_t bucket_bytes : {1, 64, 1 << 20}) {
+    for (const auto overlap : {ta::Overlap::kOff, ta::Overlap::kOn}) {
+      const auto other = trained_with({.bucket_bytes = bucket_bytes, .overlap = overlap});
+      EXPECT_TRUE(equal_bits(*other, *plain)) << bucket_bytes;
+    }
+  }
+}
+
+/// A net of which one branch is used on some rows only.
+struct BranchedImpl : torch::nn::Module {
+  torch::nn::Linear first{nullptr};
+  torch::nn::Linear second{nullptr};
+  torch::nn::Linear never{nullptr};
+  BranchedImpl() {
+    const ta::SeedScope seed(3);
+    first = register_module("first", torch::nn::Linear(4, 3));
+    second = register_module("second", torch::nn::Linear(4, 3));
+    never = register_module("never", torch::nn::Linear(4, 3));
+    to(torch::kFloat64);
+  }
+  torch::Tensor forward(const torch::Tensor& data) {
+    const auto output = first->forward(data);
+    const bool uses_second = (data.select(1, 0) > 1).any().item<bool>();
+    return uses_second ? output + second->forward(data) * (data.narrow(1, 0, 1) > 1) : output;
+  }
+};
+TORCH_MODULE(Branched);
+
+Branched trained_branched(const ta::AcceleratorOptions& options, ta::World world) {
+  ta::Accelerator accelerator(std::move(world), options);
+  Branched net;
+  torch::optim::AdamW optimizer(net->parameters(), 0.01);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
+  trainer.train(tiny_batch(60, 1, torch::kFloat64), {.num_epochs = 3, .global_batch_size = 6});
+  return net;
+}
+
+TEST(DataParallel, ParametersWithoutAGradientAreThoseOfOneProcess) {
+  const auto single = trained_branched({}, ta::make_single_world());
+  for (const auto overlap : {ta::Overlap::kOff, ta::Overlap::kOn}) {
+    const auto together =
+        trained_branched({.bucket_bytes = 64, .overlap = overlap}, ta::make_world());
+    EXPECT_LE(relative_difference(*together, *single), 1e-11);
+    // No rank ever reaches it: AdamW would move it by a gradient of zero.
+    EXPECT_TRUE(torch::equal(together->never->weight, Branched()->never->weight));
+  }
+}
+
+TEST(DataParallel, AParameterUsedOnSomeRanksIsNamedWhereAsked) {
+  const ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  const auto text = message_of<ta::ArgumentError>([] {
+    trained_branched({.unused_parameters = ta::UnusedParameters::kError}, ta::make_world());
+  });
+  EXPECT_THAT(text, testing::HasSubstr("parameter 'second."));
+}
+
+TEST(DataParallel, FreezingAParameterDuringARunRebuildsTheBuckets) {
+  const auto trained = [](ta::World world) {
+    ta::Accelerator accelerator(std::move(world));
+    auto net = tiny_net(7, torch::kFloat64);
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
+    trainer.callbacks().add(AtStepEnd([&](ta::Trainer&, const ta::TrainStepEnd& event) {
+      if (event.updates == 3) net->parameters()[0].requires_grad_(false);
+      if (event.updates == 6) net->parameters()[0].requires_grad_(true);
+    }));
+    trainer.train(tiny_batch(40, 1, torch::kFloat64), {.num_epochs = 2, .global_batch_size = 8});
+    return net;
+  };
+  const auto together = trained(ta::make_world());
+  const auto single = trained(ta::make_single_world());
+  EXPECT_LE(relative_difference(*together, *single), 1e-12);
+}
+
+TEST(DataParallel, OneUpdateIsTheBucketsAndTheWord) {
+  ta::Accelerator ranks;
+  const auto before = ranks.gradient_reductions();
+  train({.options = {.num_epochs = 2, .global_batch_size = 8},
+         .dataset = tiny_batch(61),
+         .dtype = torch::kFloat32},
+        ranks);
+  // Buckets and word are one submission; making their memory takes two operations more.
+  const auto updates = 2 * 8;
+  const auto expected = ranks.world_size() > 1 ? updates + 2 : 0;
+  EXPECT_EQ(ranks.gradient_reductions() - before, expected);
+}
+
+// Each rank has rows of its own; one process has them all, weighted alike.
+TEST(DataParallel, RowsPerRankWeighExactly) {
+  ta::Accelerator ranks;
+  const int size = ranks.world_size();
+  const std::vector<std::int64_t> lengths{7, 5, 0, 3};
+  const auto all = tiny_batch(15, 1, torch::kFloat64);
+  std::int64_t first = 0;
+  for (int rank = 0; rank < ranks.rank(); ++rank) first += lengths[static_cast<std::size_t>(rank)];
+  const auto mine = lengths[static_cast<std::size_t>(ranks.rank())];
+  std::int64_t total = 0;
+  for (int rank = 0; rank < size; ++rank) total += lengths[static_cast<std::size_t>(rank)];
+  const auto slice = [&](std::int64_t begin, std::int64_t count) {
+    return ta::Batch{{"data", all["data"].narrow(0, begin, count)},
+                     {"target", all["target"].narrow(0, begin, count)}};
+  };
+  // One update an epoch: its rows are all ranks' rows.
+  const auto together = train({.options = {.num_epochs = 6,
+                                           .per_device_batch_size = 2,
+                                           .gradient_accumulation_steps = 4,
+                                           .rows = ta::Rows::kPerRank},
+                               .dataset = slice(first, mine)},
+                              ranks);
+  ta::Accelerator alone(ta::make_single_world());
+  const auto single =
+      train({.options = {.num_epochs = 6, .global_batch_size = total}, .dataset = slice(0, total)},
+            alone);
+  EXPECT_EQ(together.result.progress.update, 6);
+  EXPECT_LE(relative_difference(*together.net, *single.net), 1e-12);
+}
+
+/// Batches of 2 rows, `count` of them; tells its length or not.
+class Stream : public ta::BatchSource {
+ public:
+  Stream(std::int64_t count, bool sized) : count_(count), sized_(sized) {}
+  std::optional<ta::Batch> next() override {
+    if (given_ == count_) return std::nullopt;
+    return tiny_batch(2, static_cast<std::uint64_t>(++given_), torch::kFloat64);
+  }
+  std::optional<std::int64_t> size() const override {
+    return sized_ ? std::optional(count_) : std::nullopt;
+  }
+  void start_epoch(std::int64_t) override { given_ = 0; }
+
+ private:
+  std::int64_t count_;
+  bool sized_;
+  std::int64_t given_ = 0;
+};
+
+TEST(DataParallel, StreamsOfAnyLengthPerRankEndTogether) {
+  for (const bool sized : {true, false}) {
+    for (const std::int64_t steps : {1, 3}) {
+      ta::Accelerator ranks;
+      auto net = tiny_net(7, torch::kFloat64);
+      auto optimizer = sgd(net);
+      ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+      const std::vector<std::int64_t> lengths{4, 7, 1, 5};
+      Stream stream(lengths[static_cast<std::size_t>(ranks.rank())], sized);
+      const auto result =
+          trainer.train(stream, {.num_epochs = 2, .gradient_accumulation_steps = steps});
+      std::int64_t longest = 0;
+      for (int rank = 0; rank < ranks.world_size(); ++rank) {
+        longest = std::max(longest, lengths[static_cast<std::size_t>(rank)]);
+      }
+      EXPECT_EQ(result.progress.update, 2 * ((longest + steps - 1) / steps)) << sized << steps;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tests
