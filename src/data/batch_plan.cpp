@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/arithmetic.h"
+
 namespace torch_accelerated {
 namespace {
 
@@ -25,8 +27,7 @@ BatchPlan::BatchPlan(std::int64_t samples, const DataLoaderOptions& options)
       shards_(options.shards),
       rank_(options.rank),
       world_size_(options.world_size) {
-  const bool short_one = samples % batch_size_ != 0 && !options.drop_last;
-  batches_ = samples / batch_size_ + (short_one ? 1 : 0);
+  batches_ = options.drop_last ? samples / batch_size_ : ceil_divide(samples, batch_size_);
   if (shards_ > 0) batches_ *= window_;
   batches_ = std::min(batches_, options.limit_batches.value_or(batches_));
 }
@@ -48,7 +49,7 @@ BatchPlan::Rows BatchPlan::rows_of(std::int64_t batch) const noexcept {
   const Rows update{rows_before(first), rows_of_all_ranks(first, window_)};
   if (shards_ > 0) return cut(update, shards_, rank_ * window_ + place);
   const Rows part = cut(update, world_size_, rank_);
-  const std::int64_t largest = (batch_size_ + world_size_ - 1) / world_size_;
+  const std::int64_t largest = ceil_divide(batch_size_, world_size_);
   const std::int64_t before = std::min(place * largest, part.count);
   return {part.first + before, std::min(largest, part.count - before)};
 }

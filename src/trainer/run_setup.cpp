@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/arithmetic.h"
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 #include "trainer/run_objects.h"
@@ -84,7 +85,7 @@ void set_batch_sizes(RunConfig& config, const TrainOptions& options, const Batch
   }
   const auto rows = loader->options().batch_size;
   const auto parts = config.deterministic_shards > 0 ? config.deterministic_shards : ranks;
-  config.per_device_batch_size = (rows + parts - 1) / parts;
+  config.per_device_batch_size = ceil_divide(rows, parts);
   config.global_batch_size = product(rows, config.gradient_accumulation_steps);
 }
 
@@ -101,7 +102,7 @@ void set_lengths(RunConfig& config, const TrainOptions& options, const BatchSour
     const bool sharded = config.deterministic_shards > 0;
     batches = std::min(batches, product(*options.limit_train_batches, sharded ? window : 1));
   }
-  config.updates_per_epoch = batches / window + (batches % window != 0 ? 1 : 0);
+  config.updates_per_epoch = ceil_divide(batches, window);
   config.total_updates = product(*config.updates_per_epoch, config.num_epochs);
 }
 
@@ -130,7 +131,7 @@ std::int64_t train_batch_rows(const TrainOptions& options, int ranks) {
 std::int64_t eval_batch_rows(const TrainOptions& options, int ranks) {
   const auto parts = options.deterministic_shards.value_or(ranks);
   const auto training =
-      (train_batch_rows(options, ranks) + parts - 1) / std::max<std::int64_t>(parts, 1);
+      ceil_divide(train_batch_rows(options, ranks), std::max<std::int64_t>(parts, 1));
   return options.eval_per_device_batch_size.value_or(training);
 }
 
