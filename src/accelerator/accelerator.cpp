@@ -11,6 +11,7 @@
 #include "accelerator/reduction.h"
 #include "accelerator/threads.h"
 #include "base/text.h"
+#include "distributed/contract.h"
 #include "distributed/device_communicator.h"
 #include "distributed/queued_communicator.h"
 #include "distributed/staged_communicator.h"
@@ -42,6 +43,18 @@ std::vector<torch::Tensor> gradients_of(const torch::optim::Optimizer& optimizer
   return gradients;
 }
 
+// What decides how ranks reduce has to be the same before any of them acts on it.
+void check_options(const AcceleratorOptions& options, c10::Device device, Communicator& control) {
+  Contract contract("Accelerator");
+  contract.add("device type", concat(device.type()));
+  contract.add("mixed_precision", to_string(options.mixed_precision));
+  contract.add("share_devices", options.share_devices ? "yes" : "no");
+  contract.add("bucket_bytes", concat(options.bucket_bytes));
+  contract.add("overlap", concat(static_cast<int>(options.overlap)));
+  contract.add("unused_parameters", concat(static_cast<int>(options.unused_parameters)));
+  contract.check(control);
+}
+
 }  // namespace
 
 std::string Accelerator::Reduction::name_of(const torch::Tensor& parameter) const {
@@ -53,11 +66,18 @@ Accelerator::Accelerator(const AcceleratorOptions& options) : Accelerator(make_w
 
 Accelerator::Accelerator(World world, const AcceleratorOptions& options)
     : world_(std::move(world)), options_(options), device_(c10::kCPU) {
+  const auto be_patient = [&] {
+    for (auto* communicator : {world_.gradients.get(), world_.control.get()}) {
+      communicator->set_timeout(std::max(options.first_timeout, options.timeout));
+    }
+  };
+  be_patient();
   together("Accelerator",
            [&] { device_ = resolve_device(options.device, world_, options.share_devices); });
-  if (world_size() > 1) choose_communicators();
-  for (auto* communicator : {world_.gradients.get(), world_.control.get()}) {
-    communicator->set_timeout(std::max(options.first_timeout, options.timeout));
+  if (world_size() > 1) {
+    check_options(options, device_, *world_.control);
+    choose_communicators();
+    be_patient();
   }
   reduction_ = std::make_unique<Reduction>(*world_.gradients);
 }

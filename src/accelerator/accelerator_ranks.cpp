@@ -58,9 +58,10 @@ void Accelerator::together(const std::string& call, const std::function<void()>&
   std::exception_ptr error;
   try {
     body();
+  } catch (const CommunicationError&) {
+    throw;  // nothing more can be told
   } catch (Error& known) {
     if (known.is_on_all_ranks()) throw;
-    known.set_on_all_ranks();
     error = std::current_exception();
     contract.refuse(known.what(), known.exit_code());
   } catch (const std::exception& unknown) {
@@ -72,12 +73,18 @@ void Accelerator::together(const std::string& call, const std::function<void()>&
   }
   try {
     contract.check(*world_.control);
-  } catch (const ArgumentError&) {
-    throw;
-  } catch (const Error&) {
-    if (!error) throw;  // the rank that failed has more to tell than its text
+  } catch (const Error& told) {
+    // The rank that failed has more to tell than its text, once the others know it.
+    const bool is_refusal = dynamic_cast<const ArgumentError*>(&told) != nullptr;
+    if (!error || is_refusal || !told.is_on_all_ranks()) throw;
   }
-  if (error) std::rethrow_exception(error);
+  if (!error) return;
+  try {
+    std::rethrow_exception(error);
+  } catch (Error& known) {
+    known.set_on_all_ranks();
+    throw;
+  }
 }
 
 std::string Accelerator::reduction_description() const {
@@ -185,6 +192,7 @@ void Accelerator::set_rows_count(bool count) noexcept {
 void Accelerator::close() {
   // Gradients leave the memory that is about to go.
   reduction_->slots.clear();
+  reduction_->buffers.clear();
   if (auto& layers = reduction_->sync_batch_norm->communicator) layers->close();
   world_.close();
 }

@@ -28,6 +28,8 @@ class BufferPool {
     return communicator_.make_buffer(numel, like);
   }
 
+  void clear() noexcept { free_.clear(); }
+
   void give_back(torch::Tensor buffer) { free_.push_back(std::move(buffer)); }
 
  private:

@@ -65,6 +65,7 @@ void GradientBuckets::add_bucket(std::span<Place> places, std::span<const std::i
 
 std::vector<std::size_t> GradientBuckets::bucket_of() const {
   std::vector<std::size_t> buckets;
+  buckets.reserve(places_.size());
   for (const auto& place : places_) buckets.push_back(place.bucket);
   return buckets;
 }

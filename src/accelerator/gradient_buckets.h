@@ -48,6 +48,9 @@ class GradientBuckets {
 
   std::size_t parameters() const noexcept { return places_.size(); }
 
+  /// The memory does not go back to the pool.
+  void keep() noexcept { flats_.clear(); }
+
   /// The bucket of each parameter.
   std::vector<std::size_t> bucket_of() const;
   std::span<torch::Tensor> flats() noexcept { return flats_; }

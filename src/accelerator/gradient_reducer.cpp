@@ -74,10 +74,22 @@ void GradientReducer::make_buckets(const std::vector<std::size_t>& order) {
   hooks_.emplace(parameters_, [this](std::size_t index) { note_gradient(index); });
 }
 
+GradientReducer::~GradientReducer() {
+  // Nothing waits here: what may still be written to by a reduction is not used again.
+  if (!pending_.empty()) {
+    buckets_->keep();
+    return;
+  }
+  pool_.give_back(word_);
+}
+
 void GradientReducer::begin_window() {
+  // Of a window that was dropped with reductions under way.
+  for (const auto& operation : pending_) operation->wait();
+  pending_.clear();
+  armed_ = false;
   buckets_->attach();
   shards_.clear();
-  pending_.clear();
   by_tree_ = false;
   if (ready_) ready_->begin();
 }

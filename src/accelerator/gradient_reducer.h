@@ -39,7 +39,7 @@ class GradientReducer {
   GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator,
                   BufferPool& pool, const AcceleratorOptions& options,
                   std::function<std::string(const torch::Tensor&)> name_of);
-  ~GradientReducer() { pool_.give_back(word_); }
+  ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 

@@ -33,6 +33,7 @@ class Worker {
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
+      tasks_.clear();  // nobody waits for them any more
     }
     changed_.notify_all();
     thread_.join();
@@ -49,6 +50,11 @@ class Worker {
     }
     changed_.notify_all();
     return done;
+  }
+
+  bool is_busy() {
+    const std::lock_guard lock(mutex_);
+    return busy_ || !tasks_.empty();
   }
 
   void wait_until_idle() {
@@ -85,6 +91,14 @@ class Worker {
 class QueuedCommunicator : public Communicator {
  public:
   explicit QueuedCommunicator(std::unique_ptr<Communicator> inner) : inner_(std::move(inner)) {}
+  ~QueuedCommunicator() override {
+    // Ends the wait of the thread, which would hold up an error that is on its way out.
+    if (worker_.is_busy()) {
+      inner_->abort("this rank has left with reductions under way", ExitCode::kUserCode);
+    }
+  }
+  QueuedCommunicator(const QueuedCommunicator&) = delete;
+  QueuedCommunicator& operator=(const QueuedCommunicator&) = delete;
 
   int rank() const noexcept override { return inner_->rank(); }
   int size() const noexcept override { return inner_->size(); }

@@ -110,6 +110,7 @@ class ThreadCommunicator : public Communicator {
 
   Tensors do_all_gather(const torch::Tensor& tensor) override {
     Tensors parts;
+    parts.reserve(static_cast<std::size_t>(size()));
     exchange({tensor}, [&](const std::vector<Tensors>& all) {
       for (const auto& brought : all) parts.push_back(brought.front().detach().clone());
     });
@@ -118,6 +119,7 @@ class ThreadCommunicator : public Communicator {
 
   Tensors do_all_to_all(const Tensors& parts) override {
     Tensors received;
+    received.reserve(parts.size());
     exchange(parts, [&](const std::vector<Tensors>& all) {
       for (const auto& brought : all) {
         received.push_back(brought[static_cast<std::size_t>(rank_)].detach().clone());
@@ -175,6 +177,7 @@ class ThreadCommunicator : public Communicator {
 
   static torch::Tensor sum(const std::vector<Tensors>& all, std::size_t index, SumOrder order) {
     std::vector<const void*> parts;
+    parts.reserve(all.size());
     for (const auto& brought : all) parts.push_back(brought[index].const_data_ptr());
     auto total = torch::empty_like(all.front()[index]);
     detail::sum_over_ranks(total.mutable_data_ptr(), parts, total.numel(), total.scalar_type(),

@@ -15,7 +15,10 @@ BatchCursor::BatchCursor(BatchSource& source, std::optional<std::int64_t> limit,
 
 std::optional<Batch> BatchCursor::next() {
   auto batch = length_ ? read() : std::exchange(ahead_, std::nullopt);
-  if (!batch) return batch;
+  if (!batch) {
+    if (length_) length_ = given_;  // it told more than it had
+    return batch;
+  }
   if (!length_) ahead_ = read();
   ++given_;
   place(*batch);

@@ -60,6 +60,7 @@ EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
           dataset, default_eval_loader_options(options.loader, options.per_device_batch_size));
       checked(source);
     });
+    state_->check_evaluation_ranks(*source, options.limit_batches);
     return evaluate_alone(*source, options);
   });
 }
@@ -133,8 +134,10 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
   }
   const auto summary = state.summed_up(means, result.rows, 0, "eval_");
   if (summary.rows == 0 && !accelerator().any(result.batches > 0)) {
-    throw DataError(
+    DataError error(
         "evaluate: the source has no batches; check that it starts again in start_epoch()");
+    error.set_on_all_ranks();
+    throw error;
   }
   result.metrics = summary.metrics;
   result.rows = summary.rows;

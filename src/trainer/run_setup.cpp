@@ -72,11 +72,17 @@ class NoBatches : public BatchSource {
   }
 };
 
+// Whether it is a loader that an Accelerator has made for its ranks.
+bool is_cut_among_ranks(const BatchSource* source, int ranks) {
+  const auto* loader = dynamic_cast<const DataLoader*>(source);
+  return loader != nullptr && loader->options().is_shared && loader->options().world_size == ranks;
+}
+
 void set_batch_sizes(RunConfig& config, const TrainOptions& options, const BatchSource* source,
                      int ranks) {
   const bool per_rank = options.rows == Rows::kPerRank;
+  if (!is_cut_among_ranks(source, ranks) && !per_rank) return;
   const auto* loader = dynamic_cast<const DataLoader*>(source);
-  if (loader == nullptr && !per_rank) return;
   if (per_rank) {
     config.per_device_batch_size = train_batch_rows(options, 1);
     config.global_batch_size =
@@ -180,9 +186,10 @@ void Trainer::set_up_run() {
   auto& run = *state.run;
   const auto& options = run.options;
   const bool several = accelerator().world_size() > 1;
-  const bool is_loader = dynamic_cast<const DataLoader*>(run.source) != nullptr;
+  const bool is_loader = is_cut_among_ranks(run.source, accelerator().world_size());
   run.sharing = {.is_per_rank = several && (options.rows == Rows::kPerRank || !is_loader),
                  .is_sharded = options.deterministic_shards.has_value()};
+  state.check_kind_of_rows();
   state.exchange_lengths();
   accelerator().together("train", [&] { set_up_alone(); });
   state.check_ranks();

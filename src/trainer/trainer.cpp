@@ -138,8 +138,10 @@ bool Trainer::train_one_epoch() {
     if (run.position.is_last && state_->stops() && state_->has_more(cursor)) return false;
   }
   if (state_->progress.micro_batch > 0) return true;
-  throw DataError(concat("train: epoch ", state_->progress.epoch,
+  DataError error(concat("train: epoch ", state_->progress.epoch,
                          " has no batches; check that the source starts again in start_epoch()"));
+  error.set_on_all_ranks();
+  throw error;
 }
 
 StepOutput Trainer::micro_batch(const Batch& given) {
@@ -261,7 +263,10 @@ void Trainer::close_open_windows() {
   for (const auto& slot : state_->optimizers) {
     const bool is_open = accelerator().has_open_window(*slot.optimizer);
     if (!accelerator().any(is_open)) continue;
-    if (!is_open) accelerator().skip_backward(*slot.optimizer, {.rows = 0});
+    if (!is_open) {
+      const auto window = run_config().micro_batches_per_update;
+      accelerator().skip_backward(*slot.optimizer, {.rows = 0, .micro_batches = window});
+    }
     complete_update(*slot.optimizer);
     any = true;
   }

@@ -11,9 +11,56 @@
 #include "torch_accelerated/base/version.h"
 #include "torch_accelerated/trainer/trainer.h"
 #include "trainer/batch_cursor.h"
+#include "trainer/run_objects.h"
 #include "trainer/trainer_state.h"
 
 namespace torch_accelerated {
+namespace {
+
+void add_loader(Contract& contract, const std::string& name, const BatchSource* source) {
+  const auto* loader = dynamic_cast<const DataLoader*>(source);
+  if (loader == nullptr) return;
+  const auto& options = loader->options();
+  contract.add(name + " dataset", concat(loader->samples(), " rows"));
+  contract.add(name + " batch size", concat(options.batch_size));
+  contract.add(name + " shuffle", options.shuffle ? "yes" : "no");
+  contract.add(name + " drop_last", options.drop_last ? "yes" : "no");
+}
+
+// Gradients are added up in the order in which optimizers hold their parameters.
+void add_optimizers(Contract& contract, const TrainerState& state) {
+  const auto names = trainable_parameters(state);
+  for (const auto& slot : state.optimizers) {
+    for (const auto& group : slot.optimizer->param_groups()) {
+      contract.add("optimizer '" + slot.name + "'", concat("group lr ", group.options().get_lr()));
+      for (const auto& parameter : group.params()) {
+        const auto known = names.find(parameter.unsafeGetTensorImpl());
+        contract.add("optimizer '" + slot.name + "' parameter",
+                     known == names.end() ? concat("of shape ", parameter.sizes())
+                                          : "'" + known->second + "'");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void TrainerState::check_kind_of_rows() {
+  if (accelerator->world_size() == 1) return;
+  Contract contract("train");
+  contract.add("rows", run->sharing.is_per_rank ? "per rank" : "shared");
+  contract.add("loop", run->source != nullptr ? "train" : "start");
+  contract.check(accelerator->communicator());
+}
+
+void TrainerState::check_evaluation_ranks(const BatchSource& source,
+                                          std::optional<std::int64_t> limit) {
+  if (accelerator->world_size() == 1) return;
+  Contract contract("evaluate");
+  add_loader(contract, "evaluation", &source);
+  contract.add("limit_batches", concat(limit.value_or(-1)));
+  contract.check(accelerator->communicator());
+}
 
 // Everything that decides which way a run takes has to be the same on all ranks.
 void TrainerState::check_ranks() {
@@ -23,12 +70,9 @@ void TrainerState::check_ranks() {
   for (const auto& [field, value] : config->fields()) {
     if (field != "device") contract.add(field, value);
   }
-  const auto* loader = dynamic_cast<const DataLoader*>(run->source);
-  if (loader != nullptr && !run->sharing.is_per_rank) {
-    contract.add("training dataset", concat(loader->samples(), " rows"));
-    contract.add("shuffle", loader->options().shuffle ? "yes" : "no");
-    contract.add("drop_last", loader->options().drop_last ? "yes" : "no");
-  }
+  if (!run->sharing.is_per_rank) add_loader(contract, "training", run->source);
+  add_loader(contract, "evaluation", run->eval_source.get());
+  add_optimizers(contract, *this);
   for (const auto& callback : callbacks) {
     if (callback->concerns_all_ranks()) contract.add("callback", callback->name());
   }

@@ -121,6 +121,8 @@ struct TrainerState {
 
   /// Everything that decides which way a run takes is the same on all ranks, or all throw.
   void check_ranks();
+  void check_kind_of_rows();
+  void check_evaluation_ranks(const BatchSource& source, std::optional<std::int64_t> limit);
   void exchange_lengths();
   void begin_source(const BatchCursor& cursor);
   std::optional<Batch> next_batch(BatchCursor& cursor);

@@ -210,7 +210,7 @@ std::vector<Variant> variants() {
       {"drop last", tiny_net(), options([](auto& o) { o.train_loader.drop_last = true; }), 20,
        "training dataset"},
       {"shuffle", tiny_net(), options([](auto& o) { o.train_loader.shuffle = false; }), 16,
-       "shuffle"},
+       "training shuffle"},
       {"shards", tiny_net(), options([](auto& o) { o.deterministic_shards = 4; }), 16, ""},
       {"epochs", tiny_net(), options([](auto& o) { o.num_epochs = 2; }), 16, "epochs"},
       {"refused options", tiny_net(), options([](auto& o) { o.num_epochs = 0; }), 16,
