@@ -28,7 +28,6 @@ class TensorRows : public detail::DatasetReader {
   }
 
  private:
-
   static std::int64_t checked_size(const Batch& rows) {
     OptionCheck check("Dataset");
     check.require(!rows.empty(), "the batch has no tensor; give at least one, such as \"data\"");

@@ -11,7 +11,7 @@ namespace torch_accelerated {
 namespace {
 
 constexpr std::int64_t kCacheLine = 64;
-constexpr std::int64_t kPrefetchedBytes = 512;   // of a row; the rest the processor sees coming
+constexpr std::int64_t kPrefetchedBytes = 512;    // of a row; the rest the processor sees coming
 constexpr std::int64_t kBytesOfThread = 1 << 18;  // for which starting another thread pays
 
 torch::Tensor on_device(const torch::Tensor& places, c10::Device device) {
@@ -36,8 +36,8 @@ void prefetch(const char* row, std::int64_t bytes) {
 }  // namespace
 
 torch::Tensor gathered_rows(const torch::Tensor& value, std::span<const std::int64_t> indices) {
-  const bool plain = value.is_cpu() && value.layout() == torch::kStrided &&
-                     value.is_contiguous() && !value.is_quantized() && value.numel() > 0;
+  const bool plain = value.is_cpu() && value.layout() == torch::kStrided && value.is_contiguous() &&
+                     !value.is_quantized() && value.numel() > 0;
   if (!plain) return selected_rows(value, indices);
   auto shape = value.sizes().vec();
   const auto bytes = static_cast<std::int64_t>(value.nbytes()) / shape.front();

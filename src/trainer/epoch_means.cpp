@@ -96,6 +96,7 @@ std::string EpochMeans::packed() const {
   std::string bytes;
   for (const auto& [name, mean, of_shard] : entries_) {
     std::vector<Part> parts;
+    parts.reserve(of_shard.size() + 1);
     if (!shards_) parts.push_back(part_of(0, mean));
     for (const auto& [place, sums] : of_shard) parts.push_back(part_of(place, sums));
     const std::size_t length = name.size();

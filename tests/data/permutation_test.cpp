@@ -52,7 +52,8 @@ TEST(KeyedPermutation, ReadsManyPositionsAsOneByOne) {
     const auto expected = order(size, 4, 2);
     const KeyedPermutation permutation(size, 4, 2);
     for (const std::int64_t count : {1, 3, 8, 9, 32, 1000}) {
-      for (std::int64_t first = 0; first + count <= size; first += std::max<std::int64_t>(1, size / 7)) {
+      for (std::int64_t first = 0; first + count <= size;
+           first += std::max<std::int64_t>(1, size / 7)) {
         std::vector<std::int64_t> numbers(static_cast<std::size_t>(count));
         permutation.read(first, numbers);
         EXPECT_TRUE(std::equal(numbers.begin(), numbers.end(), expected.begin() + first))

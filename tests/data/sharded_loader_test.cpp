@@ -21,9 +21,7 @@ using testing::numbers;
 using testing::rest_of;
 using Indices = std::vector<std::int64_t>;
 
-Indices rows_of(const Batch& batch) {
-  return batch.empty() ? Indices() : numbers(batch["target"]);
-}
+Indices rows_of(const Batch& batch) { return batch.empty() ? Indices() : numbers(batch["target"]); }
 
 // [update][rank]: the samples that each rank reads for each update.
 using Updates = std::vector<std::vector<Indices>>;
@@ -75,8 +73,8 @@ TEST(ShardedLoader, RanksReadTogetherWhatOneProcessReads) {
           const auto together = updates_of(options, samples, world_size);
           ASSERT_EQ(together.size(), alone.size());
           for (std::size_t i = 0; i < alone.size(); ++i) {
-            EXPECT_EQ(joined(together[i]), joined(alone[i])) << samples << " samples, " << window
-                                                             << " batches, " << world_size;
+            EXPECT_EQ(joined(together[i]), joined(alone[i]))
+                << samples << " samples, " << window << " batches, " << world_size;
             expect_even(together[i]);
           }
         }

@@ -52,7 +52,8 @@ class Communicator {
   virtual std::string name() const = 0;
 
   /// Replaces each of `tensors` by its sum over ranks; the shapes are the same on all ranks.
-  /// @throws ArgumentError       a tensor that is sparse, not contiguous or of another dtype; nothing
+  /// @throws ArgumentError       a tensor that is sparse, not contiguous or of another dtype;
+  /// nothing
   ///                             has been sent.
   /// @throws CommunicationError  a rank failed, came too late, or called something else.
   void all_reduce(std::span<torch::Tensor> tensors, SumOrder order = SumOrder::kRankOrder);
