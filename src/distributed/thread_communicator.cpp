@@ -197,6 +197,7 @@ std::vector<std::unique_ptr<Communicator>> make_thread_communicators(int size) {
   }
   const auto meeting = std::make_shared<Meeting>(size);
   std::vector<std::unique_ptr<Communicator>> communicators;
+  communicators.reserve(static_cast<std::size_t>(size));
   for (int rank = 0; rank < size; ++rank) {
     communicators.push_back(std::make_unique<ThreadCommunicator>(rank, meeting));
   }

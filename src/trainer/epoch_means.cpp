@@ -21,7 +21,7 @@ void append(std::string& bytes, const void* data, std::size_t size) {
 template <class Number>
 Number read(std::string_view& bytes) {
   Number number;
-  std::memcpy(&number, bytes.data(), sizeof number);
+  std::memcpy(&number, &bytes.front(), sizeof number);
   bytes.remove_prefix(sizeof number);
   return number;
 }
