@@ -89,6 +89,7 @@ void Accelerator::choose_communicators() {
   if (!world_.is_callers) share_out_threads(world_.local_size);
   auto& overlap = options_.overlap;
   if (device_.is_cuda()) {
+    if (!options_.share_devices) check_devices(device_, world_);
     // Gradients by NCCL, or by way of the host's memory; everything else by the latter.
     world_.gradients = make_device_communicator(*world_.gradients, device_, options_.share_devices);
     world_.control = make_staged_communicator(std::move(world_.control));

@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/text.h"
@@ -53,6 +54,23 @@ c10::Device resolve_device(const std::string& name, const World& world, bool sha
                                " CUDA devices; use cpu, or a CUDA build of LibTorch with a GPU"));
   }
   return {c10::kCUDA, index};
+}
+
+void check_devices(c10::Device device, const World& world) {
+  // What a rank sees is a part of which GPU its index means.
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  const auto places = world.control->all_gather(
+      concat(device, " on host ", world.host, ", CUDA_VISIBLE_DEVICES=", visible ? visible : ""));
+  for (std::size_t rank = 1; rank < places.size(); ++rank) {
+    const auto end = places.begin() + static_cast<std::ptrdiff_t>(rank);
+    const auto other = std::find(places.begin(), end, places[rank]);
+    if (other == end) continue;
+    ArgumentError error(concat("Accelerator: ranks ", other - places.begin(), " and ", rank,
+                               " both have ", places[rank],
+                               "; give each a GPU of its own, or set share_devices"));
+    error.set_on_all_ranks();
+    throw error;
+  }
 }
 
 }  // namespace torch_accelerated

@@ -18,4 +18,8 @@ namespace torch_accelerated {
 ///                        on this host.
 c10::Device resolve_device(const std::string& name, const World& world, bool share);
 
+/// Collective: no two ranks of a host may have one GPU.
+/// @throws ArgumentError  on all ranks, with two of them and what they see.
+void check_devices(c10::Device device, const World& world);
+
 }  // namespace torch_accelerated

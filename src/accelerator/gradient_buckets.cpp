@@ -90,15 +90,23 @@ void GradientBuckets::attach() {
 }
 
 void GradientBuckets::collect() {
+  for (std::size_t index = 0; index < places_.size(); ++index) collect(index);
+}
+
+void GradientBuckets::collect(std::size_t index) {
   const torch::NoGradGuard no_grad;
-  for (auto& place : places_) {
-    auto& gradient = place.parameter.mutable_grad();
-    if (gradient.is_same(place.view)) continue;
-    if (!gradient.defined()) place.view.zero_();
-    if (gradient.defined()) place.view.copy_(gradient);
-    place.found = gradient.defined();
-    gradient = place.view;
+  auto& place = places_[index];
+  auto& gradient = place.parameter.mutable_grad();
+  if (gradient.is_same(place.view)) return;
+  if (gradient.defined()) {
+    place.view.copy_(gradient);
+  } else {
+    place.view.zero_();
   }
+  place.found = gradient.defined();
+  // What was in the view before has been dropped, and so has the mark that it left.
+  place.version = place.view._version();
+  gradient = place.view;
 }
 
 bool GradientBuckets::has_gradient(std::size_t index) const {

@@ -40,6 +40,9 @@ class GradientBuckets {
   /// After the last: gradients that have come about beside the views are taken into them.
   void collect();
 
+  /// Takes the gradient of parameter `index` into its view, if it has come about beside it.
+  void collect(std::size_t index);
+
   /// Whether a gradient has been added to that of parameter `index` since `attach`.
   bool has_gradient(std::size_t index) const;
 

@@ -99,7 +99,7 @@ void GradientReducer::begin_last_backward() {
     throw StateError(
         "backward: it was called twice for a window's last micro-batch, when gradients were on "
         "their "
-        "way to other ranks already; add the losses up, or set overlap to Overlap::kOff");
+        "way already; add the losses up, or set overlap to Overlap::kOff");
   }
   if (ready_) ready_->begin();
   armed_ = overlaps_;
@@ -107,6 +107,7 @@ void GradientReducer::begin_last_backward() {
 
 void GradientReducer::note_gradient(std::size_t index) {
   if (!armed_) return;
+  buckets_->collect(index);  // where zero_grad() has removed the view
   ready_->note(index);
   // The first update shows the order, which all ranks then share.
   std::size_t bucket = 0;

@@ -3,8 +3,6 @@
 
 #include <torch/torch.h>
 
-#include <cmath>
-
 #include "core/host_scalar.h"
 
 namespace torch_accelerated {
@@ -19,19 +17,18 @@ RunningMean::RunningMean(RunningMean&&) noexcept = default;
 RunningMean& RunningMean::operator=(RunningMean&&) noexcept = default;
 RunningMean::~RunningMean() = default;
 
-void RunningMean::add(const Mean& mean, std::int64_t rows, bool only_finite) {
+void RunningMean::add(const Mean& mean, std::int64_t rows) {
   // A mean over no rows is 0/0: it says nothing and must not poison the sum.
   if (!mean.defined() || (mean.is_over_rows() && rows == 0)) return;
   if (mean.numerator().device().is_cpu()) {
-    add_on_host(mean, rows, only_finite);
+    add_on_host(mean, rows);
   } else {
-    add_on_device(mean, rows, only_finite);
+    add_on_device(mean, rows);
   }
 }
 
-void RunningMean::add_on_host(const Mean& mean, std::int64_t rows, bool only_finite) {
+void RunningMean::add_on_host(const Mean& mean, std::int64_t rows) {
   const double value = host_scalar(mean.numerator());
-  if (only_finite && !std::isfinite(value)) return;
   if (mean.is_over_rows()) {
     const auto weight = static_cast<double>(rows);
     add(value * weight, weight);
@@ -40,14 +37,13 @@ void RunningMean::add_on_host(const Mean& mean, std::int64_t rows, bool only_fin
   }
 }
 
-void RunningMean::add_on_device(const Mean& mean, std::int64_t rows, bool only_finite) {
+void RunningMean::add_on_device(const Mean& mean, std::int64_t rows) {
   const torch::NoGradGuard no_grad;
   auto value = mean.numerator().detach().reshape({}).to(torch::kFloat64);
   auto weight = mean.is_over_rows() ? torch::full({}, static_cast<double>(rows), value.options())
                                     : mean.weight().reshape({}).to(torch::kFloat64);
   if (mean.is_over_rows()) value = value * weight;
-  auto counts = weight != 0;
-  if (only_finite) counts = counts.logical_and(torch::isfinite(value));
+  const auto counts = weight != 0;
   if (!device_) {
     const auto zero = torch::zeros({}, value.options());
     device_ = std::make_unique<DeviceSums>(DeviceSums{zero, zero.clone()});
@@ -60,6 +56,18 @@ void RunningMean::add_on_device(const Mean& mean, std::int64_t rows, bool only_f
 void RunningMean::add(double sum, double weight) {
   sum_ += sum;
   weight_ += weight;
+}
+
+void RunningMean::add(const RunningMean& other) {
+  add(other.sum_, other.weight_);
+  if (!other.device_) return;
+  if (!device_) {
+    device_ = std::make_unique<DeviceSums>(
+        DeviceSums{other.device_->sum.clone(), other.device_->weight.clone()});
+    return;
+  }
+  device_->sum.add_(other.device_->sum);
+  device_->weight.add_(other.device_->weight);
 }
 
 double RunningMean::value() const {

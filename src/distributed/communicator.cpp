@@ -31,7 +31,7 @@ void check_root(int root, int size) {
 // it isn't where the operation fails.
 template <class Step>
 auto Communicator::operate(const char* name, std::int64_t bytes, Step&& step) {
-  if (!broken_.empty()) throw CommunicationError(concat(name, ": ", broken_));
+  if (const auto why = broken(); !why.empty()) throw CommunicationError(concat(name, ": ", why));
   operation_ = {name, operation_.number + 1, bytes};
   try {
     return step();
@@ -41,7 +41,13 @@ auto Communicator::operate(const char* name, std::int64_t bytes, Step&& step) {
   }
 }
 
+std::string Communicator::broken() const {
+  const std::lock_guard lock(mutex_);
+  return broken_;
+}
+
 void Communicator::break_off(std::string reason) noexcept {
+  const std::lock_guard lock(mutex_);
   if (broken_.empty()) broken_ = std::move(reason);
 }
 
@@ -144,7 +150,10 @@ void Communicator::close() {
 }
 
 void Communicator::abort(const std::string& reason, ExitCode exit_code) noexcept {
-  if (!broken_.empty()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!broken_.empty()) return;
+  }
   do_abort(reason, exit_code);
   break_off("this rank has left with an error");
 }

@@ -54,14 +54,18 @@ double mean_of(std::vector<Part>& parts) {
   return mean.value();
 }
 
+// Of the shards of an update: room for 2^20 of them.
+std::int64_t first_place(std::int64_t update) { return update << 20; }
+
 Part part_of(std::int64_t place, const RunningMean& mean) {
   return {place, mean.sum(), mean.weight()};
 }
 
 }  // namespace
 
-void EpochMeans::reset(std::optional<Shards> shards) {
+void EpochMeans::reset(std::optional<Shards> shards, bool by_update) {
   shards_ = shards;
+  by_update_ = by_update;
   micro_batch_ = 0;
   entries_.clear();
 }
@@ -70,31 +74,41 @@ EpochMeans::Entry& EpochMeans::entry(std::string_view name) {
   const auto same_name = [name](const Entry& entry) { return entry.name == name; };
   const auto place = std::find_if(entries_.begin(), entries_.end(), same_name);
   if (place != entries_.end()) return *place;
-  entries_.push_back({std::string(name), {}, {}});
+  entries_.push_back({std::string(name), {}, {}, {}});
   return entries_.back();
 }
 
-void EpochMeans::add(std::string_view name, const Mean& mean, std::int64_t rows, bool only_finite) {
+void EpochMeans::add(std::string_view name, const Mean& mean, std::int64_t rows) {
   auto& of_name = entry(name);
-  if (!shards_) return of_name.mean.add(mean, rows, only_finite);
+  if (!shards_) return (by_update_ ? of_name.of_update : of_name.mean).add(mean, rows);
   // What all ranks have in the place where they add: updates follow each other, and shards within.
   const auto& [rank, each] = *shards_;
-  const std::int64_t update = micro_batch_ / each;
-  const std::int64_t place = (update << 20) + rank * each + micro_batch_ % each;
+  const std::int64_t place = first_place(micro_batch_ / each) + rank * each + micro_batch_ % each;
   if (of_name.of_shard.empty() || of_name.of_shard.back().first != place) {
     of_name.of_shard.emplace_back(place, RunningMean());
   }
-  of_name.of_shard.back().second.add(mean, rows, only_finite);
+  of_name.of_shard.back().second.add(mean, rows);
 }
 
-void EpochMeans::add(const StepOutput& output, std::int64_t rows, bool only_finite) {
-  if (output.loss.defined()) add("loss", output.loss, rows, only_finite);
-  for (const auto& [name, mean] : output.scalars) add(name, mean, rows, only_finite);
+void EpochMeans::add(const StepOutput& output, std::int64_t rows) {
+  if (output.loss.defined()) add("loss", output.loss, rows);
+  for (const auto& [name, mean] : output.scalars) add(name, mean, rows);
+}
+
+void EpochMeans::end_update(bool counts) {
+  if (!by_update_) return;
+  for (auto& [name, mean, of_update, of_shard] : entries_) {
+    if (counts) mean.add(of_update);
+    of_update = RunningMean();
+    if (counts || !shards_) continue;
+    const auto first = first_place((micro_batch_ - 1) / shards_->each);
+    while (!of_shard.empty() && of_shard.back().first >= first) of_shard.pop_back();
+  }
 }
 
 std::string EpochMeans::packed() const {
   std::string bytes;
-  for (const auto& [name, mean, of_shard] : entries_) {
+  for (const auto& [name, mean, of_update, of_shard] : entries_) {
     std::vector<Part> parts;
     parts.reserve(of_shard.size() + 1);
     if (!shards_) parts.push_back(part_of(0, mean));

@@ -23,17 +23,23 @@ class EpochMeans {
   };
 
   /// Begins anew.
-  /// @param shards  nothing: sums of ranks are added up in rank order.
-  void reset(std::optional<Shards> shards = {});
+  /// @param shards     nothing: sums of ranks are added up in rank order.
+  /// @param by_update  whether what an update's micro-batches give is added at its end only, so
+  /// that
+  ///                   an update that is skipped is left out as a whole, on all ranks.
+  void reset(std::optional<Shards> shards = {}, bool by_update = false);
 
-  void add(std::string_view name, const Mean& mean, std::int64_t rows, bool only_finite = false);
+  void add(std::string_view name, const Mean& mean, std::int64_t rows);
 
   /// The loss (as "loss") and the scalars of `output`.
-  /// @param only_finite  leaves out what is NaN or infinite, as skipped updates are.
-  void add(const StepOutput& output, std::int64_t rows, bool only_finite = false);
+  void add(const StepOutput& output, std::int64_t rows);
 
   /// The next micro-batch begins.
   void next() noexcept { ++micro_batch_; }
+
+  /// An update has ended.
+  /// @param counts  whether it reached the weights.
+  void end_update(bool counts);
 
   /// Everything as bytes, for other ranks; waits for the device.
   std::string packed() const;
@@ -44,7 +50,8 @@ class EpochMeans {
  private:
   struct Entry {
     std::string name;
-    RunningMean mean;  // without shards
+    RunningMean mean;       // without shards
+    RunningMean of_update;  // likewise, where by update
     std::vector<std::pair<std::int64_t, RunningMean>>
         of_shard;  // by the shard's place in the epoch
   };
@@ -52,6 +59,7 @@ class EpochMeans {
   Entry& entry(std::string_view name);
 
   std::optional<Shards> shards_;
+  bool by_update_ = false;
   std::int64_t micro_batch_ = 0;
   std::vector<Entry> entries_;
 };

@@ -83,18 +83,26 @@ void check_objects(OptionCheck& check, const TrainerState& state) {
 
 bool is_power_of_two(std::int64_t value) { return value >= 1 && (value & (value - 1)) == 0; }
 
+template <class Norm>
+bool keeps_statistics(const torch::nn::Module& part) {
+  const auto* norm = part.as<Norm>();
+  return norm != nullptr && norm->options.track_running_stats();
+}
+
 // Layers whose outputs or statistics depend on how a batch is cut.
+bool mixes_rows(const torch::nn::Module& part) {
+  using namespace torch::nn;
+  return part.as<BatchNorm1dImpl>() != nullptr || part.as<BatchNorm2dImpl>() != nullptr ||
+         part.as<BatchNorm3dImpl>() != nullptr || part.as<SyncBatchNormImpl>() != nullptr ||
+         keeps_statistics<InstanceNorm1dImpl>(part) || keeps_statistics<InstanceNorm2dImpl>(part) ||
+         keeps_statistics<InstanceNorm3dImpl>(part);
+}
+
 void check_rows_stay_apart(OptionCheck& check, const TrainerState& state) {
-  using torch::nn::BatchNorm1dImpl;
-  using torch::nn::BatchNorm2dImpl;
-  using torch::nn::BatchNorm3dImpl;
   for (const auto& [module_name, model] : state.modules) {
     for (const auto& item : model.module().named_modules(module_name)) {
       const auto& part = *item.value();
-      const bool mixes =
-          part.as<BatchNorm1dImpl>() != nullptr || part.as<BatchNorm2dImpl>() != nullptr ||
-          part.as<BatchNorm3dImpl>() != nullptr || part.as<SyncBatchNormImpl>() != nullptr;
-      check.require(!mixes,
+      check.require(!mixes_rows(part),
                     concat("deterministic_shards: the module '", item.key(), "' is a ", part.name(),
                            ", whose statistics mix a batch's rows; use GroupNorm or "
                            "LayerNorm in its place"));

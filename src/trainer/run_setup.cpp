@@ -239,6 +239,12 @@ std::unique_ptr<BatchSource> Trainer::train_source(const Dataset& dataset,
                                                    const TrainOptions& options) {
   if (!dataset || dataset.size() == 0) return std::make_unique<NoBatches>();
   auto source = create_train_dataloader(dataset, default_train_loader_options(options));
+  if (source && options.deterministic_shards &&
+      !is_cut_among_ranks(source.get(), accelerator().world_size())) {
+    throw ArgumentError(
+        "deterministic_shards: create_train_dataloader returned a source of its own, which cuts no "
+        "shards; return what accelerator().prepare makes with the options that it was given");
+  }
   if (source) return source;
   throw StateError(
       "create_train_dataloader returned null; return a loader, such as the Trainer's own");

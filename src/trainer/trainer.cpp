@@ -115,7 +115,7 @@ void Trainer::begin_epoch() {
   ++state_->progress.epoch;
   state_->progress.micro_batch = 0;
   run.in_epoch = true;
-  run.means.reset(state_->shards());
+  run.means.reset(state_->shards(), run_config().non_finite == NonFinite::kSkip);
   run.rows = 0;
   run.epoch_began = std::chrono::steady_clock::now();
   if (run.source != nullptr) run.source->start_epoch(state_->progress.epoch - 1);
@@ -172,7 +172,7 @@ void Trainer::record(const Batch& batch, const StepOutput& output) {
   auto& run = *state_->run;
   run.rows += run.position.rows;
   if (is_skipped()) return run.means.next();
-  run.means.add(output, run.position.rows, run_config().non_finite == NonFinite::kSkip);
+  run.means.add(output, run.position.rows);
   for (const auto& [name, metric, phases] : state_->metrics) {
     if (phases == MetricPhases::kEvaluation) continue;
     const torch::NoGradGuard no_grad;
@@ -186,6 +186,7 @@ void Trainer::end_update() {
   // Steps that leave the accelerator out reduce nothing that wishes could ride behind.
   if (!std::exchange(run.reduced, false)) accelerator().exchange_triggers();
   ++state_->progress.update;
+  run.means.end_update(!run.update_skipped);
   if (std::exchange(run.update_skipped, false)) ++state_->progress.skipped_updates;
 }
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <limits>
+#include <stdexcept>
 
 #include "support/tiny.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
@@ -274,6 +275,229 @@ TEST(Agreement, AllRanksFireTheSameEvents) {
   for (const auto& other : ranks.gather_objects(joined)) EXPECT_EQ(other, joined);
 }
 
+TEST(Agreement, AnotherOrderOfTheOptimizersParametersIsRefused) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  torch::nn::Sequential net(torch::nn::Linear(3, 3), torch::nn::Linear(3, 3));
+  auto parameters = net->parameters();
+  if (ranks.rank() == 1) std::swap(parameters[0], parameters[2]);  // equal in shape
+  torch::optim::SGD optimizer(parameters, 0.1);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+  const ta::Batch rows{{"data", torch::zeros({8, 3})}, {"target", torch::zeros({8, 3})}};
+  const auto text =
+      error_of([&] { trainer.train(rows, {.num_epochs = 1, .global_batch_size = 8}); });
+  EXPECT_THAT(text, AllOf(HasSubstr("optimizer 'optimizer' parameter is '0.weight' on rank 0"),
+                          HasSubstr("'1.weight' on rank 1")));
+}
+
+TEST(Agreement, OtherOptionsOfTheAcceleratorAreRefused) {
+  const int rank = ta::Accelerator().rank();
+  if (ta::Accelerator().world_size() == 1) return;
+  const std::vector<std::pair<ta::AcceleratorOptions, std::string>> odd = {
+      {{.bucket_bytes = 128}, "bucket_bytes is"},
+      {{.overlap = ta::Overlap::kOff}, "overlap is"},
+      {{.unused_parameters = ta::UnusedParameters::kError}, "unused_parameters is"},
+      {{.mixed_precision = ta::MixedPrecision::kBf16}, "mixed_precision is no on rank 0"}};
+  for (const auto& [options, said] : odd) {
+    const auto text =
+        error_of([&] { ta::Accelerator(rank == 1 ? options : ta::AcceleratorOptions{}); });
+    EXPECT_THAT(text, AllOf(HasSubstr(said), HasSubstr("on rank 1")));
+  }
+}
+
+/// Something that all ranks must have, on one rank only.
+class Voting : public ta::Callback {
+ public:
+  bool concerns_all_ranks() const override { return true; }
+  std::string name() const override { return "Voting"; }
+};
+
+TEST(Agreement, ACallbackThatConcernsAllRanksIsOnAll) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+  if (ranks.rank() == 0) trainer.callbacks().add(Voting());
+  const auto text =
+      error_of([&] { trainer.train(tiny_batch(8), {.num_epochs = 1, .global_batch_size = 8}); });
+  EXPECT_THAT(text, HasSubstr("rank 0 has callback Voting where rank 1"));
+}
+
+TEST(Agreement, EvaluationsThatDifferAreRefused) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+  const bool odd = ranks.rank() == 1;
+  EXPECT_THAT(error_of([&] { trainer.evaluate(tiny_batch(odd ? 9 : 8)); }),
+              HasSubstr("evaluation dataset is 8 rows on rank 0 and 9 rows on rank 1"));
+  EXPECT_THAT(
+      error_of([&] { trainer.evaluate(tiny_batch(8), {.per_device_batch_size = odd ? 2 : 4}); }),
+      HasSubstr("evaluation batch size"));
+}
+
+TEST(Agreement, ASkippedUpdateIsLeftOutOfTheLossAsAWhole) {
+  const auto trained = [](ta::World world, std::int64_t steps) {
+    ta::Accelerator accelerator(std::move(world));
+    auto net = tiny_net();
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(net, ta::LossFunction(loss_with_holes), optimizer, ta::CallbackList(),
+                        &accelerator);
+    return trainer
+        .train(rows_with_a_hole(), {.num_epochs = 1,
+                                    .global_batch_size = 8,
+                                    .gradient_accumulation_steps = steps,
+                                    .train_loader = {.shuffle = false},
+                                    .non_finite = ta::NonFinite::kSkip})
+        .metrics["train_loss"];
+  };
+  ta::set_log_level(ta::LogLevel::kError);
+  const auto expected = trained(ta::make_single_world(), 1);
+  for (const std::int64_t steps : {1, 2, 4}) {
+    // In float32: micro-batches of other sizes round otherwise.
+    EXPECT_NEAR(trained(ta::make_world(), steps), expected, 1e-5 * expected) << steps;
+  }
+  ta::set_log_level(ta::LogLevel::kInfo);
+}
+
+/// Says that it has more batches than it has.
+class Boaster : public ta::BatchSource {
+ public:
+  explicit Boaster(std::int64_t count) : count_(count) {}
+  std::optional<ta::Batch> next() override {
+    if (given_ == count_) return std::nullopt;
+    return tiny_batch(2, static_cast<std::uint64_t>(++given_));
+  }
+  std::optional<std::int64_t> size() const override { return 9; }
+  void start_epoch(std::int64_t) override { given_ = 0; }
+
+ private:
+  std::int64_t count_;
+  std::int64_t given_ = 0;
+};
+
+TEST(Agreement, ASourceThatEndsBeforeItsLengthEndsTheEpoch) {
+  ta::Accelerator ranks;
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+  Boaster source(3 + ranks.rank());
+  const std::int64_t longest = 3 + ranks.world_size() - 1;
+  const auto result = trainer.train(source, {.num_epochs = 2, .gradient_accumulation_steps = 2});
+  // Where it ends with a full window, others wait for rows that it said it had: one update of none.
+  const auto stepped = result.progress.update - result.progress.skipped_updates;
+  EXPECT_EQ(stepped, 2 * ((longest + 1) / 2));
+  const auto evaluated = trainer.evaluate(source);
+  std::int64_t rows = 0;
+  for (int rank = 0; rank < ranks.world_size(); ++rank) rows += 2 * (3 + rank);
+  EXPECT_EQ(evaluated.rows, rows);
+  expect_same_bits_everywhere(ranks, net);
+}
+
+TEST(Agreement, FinishEndsWindowsThatOnlySomeRanksHaveOpen) {
+  ta::Accelerator ranks;
+  ta::Accelerator alone(ta::make_single_world());
+  const auto trained = [](ta::Accelerator& accelerator, const std::vector<ta::Batch>& batches) {
+    auto net = tiny_net(7, torch::kFloat64);
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
+    trainer.start({.gradient_accumulation_steps = 4});
+    for (const auto& batch : batches) trainer.step(batch);
+    const auto result = trainer.finish();
+    EXPECT_EQ(result.progress.update, 2);
+    return net;
+  };
+  // Each step has one row a rank: a whole window of them, then one step for even ranks only.
+  const auto world = ranks.world_size();
+  std::vector<ta::Batch> mine;
+  std::vector<ta::Batch> all;
+  for (std::uint64_t step = 0; step < 5; ++step) {
+    const auto batch = tiny_batch(world, step + 1, torch::kFloat64);
+    const auto every = step < 4 ? 1 : 2;
+    const auto taken = [&](std::int64_t begin, std::int64_t end) {
+      const auto rows = [&](const char* name) { return batch[name].slice(0, begin, end, every); };
+      return ta::Batch{{"data", rows("data")}, {"target", rows("target")}};
+    };
+    all.push_back(taken(0, world));
+    if (ranks.rank() % every == 0) mine.push_back(taken(ranks.rank(), ranks.rank() + 1));
+  }
+  const auto together = trained(ranks, mine);
+  const auto single = trained(alone, all);
+  expect_same_bits_everywhere(ranks, together);
+  EXPECT_LE(relative_difference(*together, *single), 1e-12);
+}
+
+/// Requests a stop in an evaluation, and counts evaluations that went to their end.
+class StopInEvaluation : public ta::Callback {
+ public:
+  explicit StopInEvaluation(int& ended) : ended_(&ended) {}
+  void on_eval_step_end(ta::Trainer& trainer, const ta::EvalStepEnd& event) override {
+    if (event.batch_index == 10 && trainer.accelerator().is_main_process()) {
+      trainer.request_stop("seen enough");
+    }
+  }
+  void on_eval_epoch_end(ta::Trainer&, const ta::EvalEpochEnd&) override { ++*ended_; }
+
+ private:
+  int* ended_;
+};
+
+TEST(Agreement, AStopCutsAnEvaluationShortAndDiscardsIt) {
+  ta::Accelerator ranks;
+  for (const std::int64_t batches : {49, 150}) {
+    int ended = 0;
+    auto net = tiny_net();
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer,
+                        ta::CallbackList(StopInEvaluation(ended)), &ranks);
+    const auto result =
+        trainer.train(tiny_batch(8), {.num_epochs = 5,
+                                      .eval_dataset = tiny_batch(batches * ranks.world_size()),
+                                      .global_batch_size = 8,
+                                      .eval_per_device_batch_size = 1});
+    EXPECT_EQ(result.stop_reason, "seen enough");
+    EXPECT_EQ(result.progress.epoch, 1);
+    EXPECT_EQ(ended, batches == 49 ? 1 : 0);
+    EXPECT_EQ(result.metrics.find("eval_loss").has_value(), batches == 49);
+  }
+}
+
+/// Fails in its own step on one rank.
+class FailsOnRankOne : public ta::Trainer {
+ public:
+  using Trainer::Trainer;
+
+ protected:
+  ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
+    if (accelerator().rank() == 1 && progress().update == 3) {
+      throw std::runtime_error("a cable was pulled");
+    }
+    return Trainer::calculate_train_batch_loss(batch);
+  }
+};
+
+// This program has initialised MPI, so the library ends no job.
+TEST(Agreement, InACallersCommunicatorAFailureIsThrownOnEveryRank) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  FailsOnRankOne trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+  const auto run = [&] {
+    trainer.train(tiny_batch(64), {.num_epochs = 9, .global_batch_size = 8});
+  };
+  if (ranks.rank() == 1) {
+    EXPECT_THAT(message_of<ta::UserCodeError>(run), HasSubstr("a cable was pulled"));
+  } else {
+    EXPECT_THAT(message_of<ta::CommunicationError>(run), HasSubstr("a cable was pulled"));
+  }
+  EXPECT_THROW(ranks.barrier(), ta::CommunicationError);
+  // The program's communicator is as it was, and another Accelerator works.
+  EXPECT_EQ(ta::Accelerator().gather(torch::ones({1})).numel(), ranks.world_size());
+}
+
 // --- Evaluation, gathers
 // ---------------------------------------------------------------------------
 
@@ -287,7 +511,7 @@ TEST(Agreement, EverySampleIsEvaluatedOnce) {
     ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
     trainer.add_metric("hits", [](const ta::TensorDict& outputs, const ta::Batch& batch) {
       const auto hit = outputs.only().argmax(1) == batch["target"].argmax(1);
-      return ta::Mean(hit.sum().to(torch::kFloat64), torch::full({}, 1e-300, torch::kFloat64));
+      return ta::Mean(hit.sum().to(torch::kFloat64), torch::full({}, hit.numel(), torch::kFloat64));
     });
     return trainer.evaluate(rows, {.per_device_batch_size = batch_size});
   };
@@ -297,6 +521,7 @@ TEST(Agreement, EverySampleIsEvaluatedOnce) {
     const auto together = evaluated(ranks, batch_size);
     EXPECT_EQ(together.rows, 10'007);
     EXPECT_NEAR(together.metrics["eval_loss"], single.metrics["eval_loss"], 1e-12);
+    EXPECT_EQ(together.metrics["eval_hits"], single.metrics["eval_hits"]);  // of whole numbers
   }
 }
 

@@ -169,6 +169,80 @@ TEST(DataParallel, BucketsAndOverlapDoNotChangeABit) {
   }
 }
 
+// zero_grad() between the micro-batches of a window drops what they have given, in any way of
+// reducing.
+TEST(DataParallel, GradientsThatComeBesideTheBucketsAreReducedToo) {
+  const auto trained = [](ta::World world, ta::Overlap overlap) {
+    ta::Accelerator accelerator(std::move(world), {.bucket_bytes = 64, .overlap = overlap});
+    auto net = tiny_net(7, torch::kFloat64);
+    auto optimizer = sgd(net);
+    accelerator.prepare(*net);
+    const auto rows = tiny_batch(24, 1, torch::kFloat64);
+    const auto loader = accelerator.prepare(rows, {.batch_size = 6, .window = 2});
+    for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
+      loader->start_epoch(epoch);
+      for (std::int64_t i = 0; const auto batch = loader->next(); ++i) {
+        const ta::WindowPosition position{.rows = batch->rows(),
+                                          .window_rows = loader->rows_of(i - i % 2, 2),
+                                          .micro_batches = 2,
+                                          .is_last = i % 2 == 1};
+        if (batch->empty()) {
+          accelerator.skip_backward(optimizer, position);
+        } else {
+          const auto loss = torch::mse_loss(net->forward((*batch)["data"]), (*batch)["target"]);
+          accelerator.backward(loss, optimizer, position);
+        }
+        if (position.is_last) {
+          accelerator.step(optimizer);
+        }
+        optimizer.zero_grad();
+      }
+    }
+    return net;
+  };
+  // The rows of a window's first micro-batch depend on the ranks, so ways are compared on these.
+  const auto plain = trained(ta::make_world(), ta::Overlap::kOff);
+  const auto overlapped = trained(ta::make_world(), ta::Overlap::kOn);
+  EXPECT_TRUE(equal_bits(*overlapped, *plain));
+  ta::Accelerator ranks;
+  for (const auto& parameter : overlapped->parameters()) {
+    const auto mine = parameter.detach().unsqueeze(0);
+    const auto all = ranks.gather(mine);
+    for (std::int64_t rank = 0; rank < ranks.world_size(); ++rank) {
+      EXPECT_TRUE(torch::equal(all[rank], mine[0]));
+    }
+  }
+}
+
+TEST(DataParallel, EachRankDrawsRandomNumbersOfItsOwn) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  struct Drawing : ta::Callback {
+    explicit Drawing(std::vector<float>& own) : drawn(&own) {}
+    void on_train_step_end(ta::Trainer&, const ta::TrainStepEnd&) override {
+      drawn->push_back(torch::rand({1}).item<float>());
+    }
+    std::vector<float>* drawn;
+  };
+  const auto drawn = [&] {
+    std::vector<float> numbers;
+    auto net = tiny_net();
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(Drawing(numbers)),
+                        &ranks);
+    trainer.train(tiny_batch(32), {.num_epochs = 1, .global_batch_size = 8});
+    return torch::tensor(numbers);
+  };
+  torch::manual_seed(ranks.rank());
+  const auto first = drawn();
+  torch::manual_seed(99);
+  const auto second = drawn();  // keyed by (seed, update, rank), whatever the program has drawn
+  EXPECT_TRUE(torch::equal(first, second));
+  const auto all = ranks.gather(first.unsqueeze(0));
+  EXPECT_FALSE(torch::equal(all[0], all[1]));
+  EXPECT_NE(first[0].item<float>(), first[1].item<float>());
+}
+
 /// A net of which one branch is used on some rows only.
 struct BranchedImpl : torch::nn::Module {
   torch::nn::Linear first{nullptr};
@@ -239,14 +313,39 @@ TEST(DataParallel, FreezingAParameterDuringARunRebuildsTheBuckets) {
 TEST(DataParallel, OneUpdateIsTheBucketsAndTheWord) {
   ta::Accelerator ranks;
   const auto before = ranks.gradient_reductions();
-  train({.options = {.num_epochs = 2, .global_batch_size = 8},
-         .dataset = tiny_batch(61),
-         .dtype = torch::kFloat32},
-        ranks);
-  // Buckets and word are one submission; making their memory takes two operations more.
-  const auto updates = 2 * 8;
-  const auto expected = ranks.world_size() > 1 ? updates + 2 : 0;
-  EXPECT_EQ(ranks.gradient_reductions() - before, expected);
+  std::vector<std::int64_t> control;
+  class ControlOperations : public ta::Callback {
+   public:
+    explicit ControlOperations(std::vector<std::int64_t>& counts) : counts_(&counts) {}
+    void on_train_step_end(ta::Trainer& trainer, const ta::TrainStepEnd&) override {
+      counts_->push_back(trainer.accelerator().communicator().operations());
+    }
+
+   private:
+    std::vector<std::int64_t>* counts_;
+  };
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer,
+                      ta::CallbackList(ControlOperations(control)), &ranks);
+  trainer.train(tiny_batch(64),
+                {.num_epochs = 1, .global_batch_size = 8, .gradient_accumulation_steps = 2});
+  // From the second micro-batch on, nothing but gradients goes between ranks in an epoch.
+  EXPECT_THAT(control, testing::Each(control.front()));
+  const auto made = ranks.world_size() > 1 ? 2 : 0;
+  EXPECT_EQ(ranks.gradient_reductions() - before, (ranks.world_size() > 1 ? 8 : 0) + made);
+}
+
+TEST(DataParallel, BuffersAreUsedAgainInTheNextRun) {
+  ta::Accelerator ranks;
+  const Setting setting{.options = {.num_epochs = 2, .global_batch_size = 8},
+                        .dataset = tiny_batch(61),
+                        .dtype = torch::kFloat32};
+  const std::int64_t updates = ranks.world_size() > 1 ? 2 * 8 : 0;
+  train(setting, ranks);
+  const auto before = ranks.gradient_reductions();
+  train(setting, ranks);
+  EXPECT_EQ(ranks.gradient_reductions() - before, updates);  // none that makes memory
 }
 
 // Each rank has rows of its own; one process has them all, weighted alike.

@@ -93,5 +93,44 @@ TEST(Deterministic, RefusesWhatItCanNotDo) {
               testing::AllOf(HasSubstr("'1'"), HasSubstr("BatchNorm1d"), HasSubstr("GroupNorm")));
 }
 
+TEST(Deterministic, RefusesStatisticsAndLoadersThatItCanNotCut) {
+  using testing::HasSubstr;
+  torch::nn::Sequential with_statistics(
+      torch::nn::InstanceNorm1d(torch::nn::InstanceNorm1dOptions(4).track_running_stats(true)));
+  with_statistics->push_back(torch::nn::Linear(4, 3));
+  EXPECT_THAT(refusal(with_statistics, {.deterministic_shards = 4}), HasSubstr("InstanceNorm1d"));
+
+  class OwnLoader : public ta::Trainer {
+   public:
+    using Trainer::Trainer;
+
+   protected:
+    std::unique_ptr<ta::BatchSource> create_train_dataloader(
+        ta::Dataset dataset, const ta::DataLoaderOptions&) override {
+      return std::make_unique<ta::DataLoader>(dataset, ta::DataLoaderOptions{.is_shared = false});
+    }
+  };
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Accelerator ranks;
+  if (!is_power_of_two(ranks.world_size())) return;
+  OwnLoader trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
+                trainer.train(tiny_batch(16), {.num_epochs = 1, .deterministic_shards = 4});
+              }),
+              HasSubstr("create_train_dataloader returned a source of its own"));
+}
+
+TEST(Deterministic, TellsWhatElseTheBitsDependOn) {
+  ta::Accelerator alone(ta::make_single_world());
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &alone);
+  trainer.train(tiny_batch(8), {.num_epochs = 1, .deterministic_shards = 2});
+  EXPECT_THAT(trainer.run_config().arithmetic,
+              testing::AllOf(testing::HasSubstr("1 thread, "), testing::Not("1 thread, ")));
+  EXPECT_EQ(trainer.run_config().deterministic_shards, 2);
+}
+
 }  // namespace
 }  // namespace tests

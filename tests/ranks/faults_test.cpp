@@ -1,28 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
-#include <cstdlib>
-#include <ostream>
 #include <random>
 
-#include "ranks/job.h"
+#include "ranks/fault.h"
 
 namespace tests {
 namespace {
 
 using testing::HasSubstr;
 using testing::SizeIs;
-
-/// What becomes of a job in which one rank does something wrong.
-struct Fault {
-  const char* name;
-  int status;         // mpirun's
-  double seconds;     // allowed after the fault
-  int causes;         // lines in which the library says why
-  const char* cause;  // that is in the line; R is the rank
-};
-
-void PrintTo(const Fault& fault, std::ostream* out) { *out << fault.name; }
 
 constexpr int kTimeoutMs = 2'000;
 constexpr double kTimeout = 2;
@@ -48,22 +35,13 @@ constexpr Fault kFaults[] = {
     {"other_dtype", 76, kAtOnce, 1, "Int [3000]"}};
 
 std::mt19937_64& random_numbers() {
-  static std::mt19937_64 random([] {
-    const char* seed = std::getenv("TORCH_ACCELERATED_SEED");
-    return seed == nullptr ? 1 : std::strtoull(seed, nullptr, 10);
-  }());
+  static std::mt19937_64 random(seed_of_trials());
   return random;
 }
 
 int trials_of(const Fault& fault) {
-  if (std::getenv("TORCH_ACCELERATED_LONG") == nullptr) return 1;
-  return std::string(fault.name) == "kill" ? 200 : 20;
-}
-
-std::string with_rank(std::string text, int rank) {
-  const auto at = text.find(" R");
-  if (at != std::string::npos) text.replace(at + 1, 1, std::to_string(rank));
-  return text;
+  const bool kills = std::string(fault.name) == "kill";
+  return number_of_trials(kills ? 10 : 1, kills ? 200 : 20);
 }
 
 class RankFault : public testing::TestWithParam<Fault> {};
@@ -80,16 +58,7 @@ TEST_P(RankFault, EndsTheJobAndIsToldOnce) {
     SCOPED_TRACE(testing::Message() << fault.name << " on rank " << rank << " of " << ranks << ", "
                                     << transport << "; stderr:\n"
                                     << end.err);
-    EXPECT_FALSE(end.was_killed);
-    EXPECT_EQ(end.status, fault.status);
-    EXPECT_GE(end.after_fault, 0);
-    EXPECT_LE(end.after_fault, fault.seconds);
-    EXPECT_EQ(end.orphans, 0);
-    const auto causes = end.causes();
-    EXPECT_THAT(causes, SizeIs(fault.causes));
-    if (!causes.empty()) {
-      EXPECT_THAT(causes.front(), HasSubstr(with_rank(fault.cause, rank)));
-    }
+    expect_end(end, fault, rank);
     RecordProperty("after_fault_ms", static_cast<int>(end.after_fault * 1e3));
   }
 }

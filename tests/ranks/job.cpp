@@ -133,4 +133,13 @@ JobEnd run_job(int ranks, const std::vector<std::string>& command,
   return end;
 }
 
+std::uint64_t seed_of_trials() {
+  const char* text = std::getenv("TORCH_ACCELERATED_SEED");
+  return text == nullptr ? 1 : std::strtoull(text, nullptr, 10);
+}
+
+int number_of_trials(int in_short, int in_long) {
+  return std::getenv("TORCH_ACCELERATED_LONG") == nullptr ? in_short : in_long;
+}
+
 }  // namespace tests

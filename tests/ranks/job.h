@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -25,5 +26,11 @@ struct JobEnd {
 /// Starts `command` under mpirun on `ranks` ranks, in a session of its own, and waits for its end.
 JobEnd run_job(int ranks, const std::vector<std::string>& command,
                const std::vector<std::string>& environment = {}, double allowed_seconds = 30);
+
+/// TORCH_ACCELERATED_SEED, or 1.
+std::uint64_t seed_of_trials();
+
+/// `in_long` for tests/run --long, else `in_short`.
+int number_of_trials(int in_short, int in_long);
 
 }  // namespace tests

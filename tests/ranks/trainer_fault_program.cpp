@@ -38,9 +38,12 @@ class FaultyTrainer : public ta::Trainer {
                 ta::Accelerator& ranks, const Fault& fault)
       : Trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks), fault_(fault) {}
 
+  bool is_fault(const std::string& name) const {
+    return fault_.name == name && accelerator().rank() == fault_.rank;
+  }
+
   bool is_time_for(const std::string& name) const {
-    return fault_.name == name && accelerator().rank() == fault_.rank &&
-           progress().update == kUpdate;
+    return is_fault(name) && progress().update == kUpdate;
   }
 
  protected:
@@ -73,7 +76,7 @@ class FaultyTrainer : public ta::Trainer {
     Trainer::optimizer_step(optimizer);
   }
   ta::StepOutput calculate_eval_batch_loss(const ta::Batch& batch) override {
-    if (fault_.name == "evaluation" && accelerator().rank() == fault_.rank) fail();
+    if (is_fault("evaluation")) fail();
     return Trainer::calculate_eval_batch_loss(batch);
   }
 
@@ -100,10 +103,32 @@ struct Rows {
   }
 };
 
+/// Throws in the event that the fault is called after; "begin" never returns from the first.
 class FaultyCallback : public ta::Callback {
  public:
-  void on_train_step_end(ta::Trainer& trainer, const ta::TrainStepEnd&) override {
-    if (!dynamic_cast<FaultyTrainer&>(trainer).is_time_for("callback")) return;
+  void on_init_end(ta::Trainer& trainer, const ta::InitEnd&) override {
+    if (!is_fault(trainer, "begin")) return;
+    print_time();
+    for (;;) pause();
+  }
+  void on_training_run_start(ta::Trainer& t, const ta::TrainingRunStart& e) override { fail(t, e); }
+  void on_train_epoch_start(ta::Trainer& t, const ta::TrainEpochStart& e) override { fail(t, e); }
+  void on_train_step_start(ta::Trainer& t, const ta::TrainStepStart& e) override { fail(t, e); }
+  void on_train_step_end(ta::Trainer& t, const ta::TrainStepEnd& e) override { fail(t, e); }
+  void on_train_epoch_end(ta::Trainer& t, const ta::TrainEpochEnd& e) override { fail(t, e); }
+  void on_eval_step_end(ta::Trainer& t, const ta::EvalStepEnd& e) override { fail(t, e); }
+  void on_training_run_epoch_end(ta::Trainer& t, const ta::TrainingRunEpochEnd& e) override {
+    fail(t, e);
+  }
+  void on_training_run_end(ta::Trainer& t, const ta::TrainingRunEnd& e) override { fail(t, e); }
+
+ private:
+  static bool is_fault(ta::Trainer& trainer, const std::string& name) {
+    return dynamic_cast<FaultyTrainer&>(trainer).is_fault(name);
+  }
+  template <class Event>
+  static void fail(ta::Trainer& trainer, const Event&) {
+    if (!is_fault(trainer, Event::kName)) return;
     print_time();
     throw std::runtime_error("a cable was pulled");
   }
@@ -111,7 +136,9 @@ class FaultyCallback : public ta::Callback {
 
 void train(const Fault& fault) {
   const std::chrono::milliseconds timeout(fault.timeout_ms);
-  ta::Accelerator ranks({.device = "cpu", .timeout = timeout, .first_timeout = timeout * 5});
+  // A rank that hangs before the first update is waited for as long as one that hangs later.
+  const int patience = fault.name == "begin" ? 1 : 5;
+  ta::Accelerator ranks({.device = "cpu", .timeout = timeout, .first_timeout = timeout * patience});
   torch::manual_seed(1);
   torch::nn::Sequential net(torch::nn::Linear(4, 3));
   torch::optim::SGD optimizer(net->parameters(), 0.01);

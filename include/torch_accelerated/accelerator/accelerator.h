@@ -37,18 +37,21 @@ enum class Overlap {
 
 /// Where steps run.
 struct AcceleratorOptions {
-  std::string device =
-      {};  ///< "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU
+  /// "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU.
+  std::string device = {};
   MixedPrecision mixed_precision = MixedPrecision::kNo;
-  bool share_devices =
-      false;  ///< lets several ranks of a host use one GPU, and reduces over its host
-  std::int64_t bucket_bytes = std::int64_t{25}
-                              << 20;  ///< of gradients that are reduced in one piece
+
+  /// Lets several ranks of a host use one GPU; gradients are then added up in the host's memory.
+  bool share_devices = false;
+
+  /// Of gradients that are reduced in one piece.
+  std::int64_t bucket_bytes = std::int64_t{25} << 20;
   Overlap overlap = Overlap::kAuto;
   UnusedParameters unused_parameters = UnusedParameters::kZero;
-  std::chrono::milliseconds timeout{std::chrono::minutes(5)};  ///< to wait for other ranks
-  std::chrono::milliseconds first_timeout{
-      std::chrono::minutes(20)};  ///< likewise, before the first update is done
+
+  /// How long a rank waits for others, and how long before the first update is done.
+  std::chrono::milliseconds timeout{std::chrono::minutes(5)};
+  std::chrono::milliseconds first_timeout{std::chrono::minutes(20)};
 };
 
 /// Owns where a training step runs: the device, the precision, and how gradients of micro-batches

@@ -11,8 +11,9 @@ namespace torch_accelerated {
 /// The default is a micro-batch that is a window of its own.
 struct WindowPosition {
   std::int64_t rows = 1;  ///< of this micro-batch on this rank; may be 0 where there are several
-  std::optional<std::int64_t> window_rows =
-      {};                          ///< of the whole window and of all ranks, where known beforehand
+
+  /// Of the whole window and of all ranks, where known beforehand.
+  std::optional<std::int64_t> window_rows = {};
   std::int64_t micro_batches = 1;  ///< of the window on this rank, as planned
   bool is_last = true;
   bool is_borrowed = false;  ///< whether its row is another rank's and only lent; then `rows` is 0

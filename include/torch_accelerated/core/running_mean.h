@@ -17,12 +17,14 @@ class RunningMean {
   RunningMean& operator=(RunningMean&&) noexcept;
   ~RunningMean();
 
-  /// @param rows         the micro-batch's rows, the weight of a mean over rows.
-  /// @param only_finite  leaves out what is NaN or infinite.
-  void add(const Mean& mean, std::int64_t rows, bool only_finite = false);
+  /// @param rows  the micro-batch's rows, the weight of a mean over rows.
+  void add(const Mean& mean, std::int64_t rows);
 
   /// As `add`, for a value that is on the host already.
   void add(double sum, double weight);
+
+  /// Adds all that `other` has.
+  void add(const RunningMean& other);
 
   /// The sum over the weight, 0 when the weight is 0; waits for the device.
   double value() const;
@@ -34,8 +36,8 @@ class RunningMean {
  private:
   struct DeviceSums;
 
-  void add_on_host(const Mean& mean, std::int64_t rows, bool only_finite);
-  void add_on_device(const Mean& mean, std::int64_t rows, bool only_finite);
+  void add_on_host(const Mean& mean, std::int64_t rows);
+  void add_on_device(const Mean& mean, std::int64_t rows);
 
   double sum_ = 0;
   double weight_ = 0;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -140,11 +141,13 @@ class Communicator {
   void break_off(std::string reason) noexcept;
 
  private:
+  std::string broken() const;
   template <class Step>
   auto operate(const char* name, std::int64_t bytes, Step&& step);
 
   Operation operation_;
-  std::string broken_;  // why nothing more can be done; empty while it can
+  mutable std::mutex mutex_;  // of the next: `abort` may come from another thread
+  std::string broken_;        // why nothing more can be done; empty while it can
   bool closed_ = false;
   std::chrono::milliseconds timeout_{std::chrono::minutes(5)};
 };

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <gmock/gmock.h>
+
+#include <ostream>
+
+#include "ranks/job.h"
+
+namespace tests {
+
+/// What becomes of a job in which one rank does something wrong.
+struct Fault {
+  const char* name;
+  int status;         // mpirun's
+  double seconds;     // allowed after the fault
+  int causes;         // lines in which the library says why
+  const char* cause;  // that is in the line; R is the rank
+};
+
+inline void PrintTo(const Fault& fault, std::ostream* out) { *out << fault.name; }
+
+/// Expects that a job has ended as `fault` says, of which `rank` is at fault.
+inline void expect_end(const JobEnd& end, const Fault& fault, int rank) {
+  EXPECT_FALSE(end.was_killed);
+  EXPECT_EQ(end.status, fault.status);
+  EXPECT_GE(end.after_fault, 0);
+  EXPECT_LE(end.after_fault, fault.seconds);
+  EXPECT_EQ(end.orphans, 0);
+  const auto causes = end.causes();
+  EXPECT_THAT(causes, testing::SizeIs(fault.causes));
+  if (causes.empty()) return;
+  std::string cause = fault.cause;
+  const auto at = cause.find(" R");
+  if (at != std::string::npos) cause.replace(at + 1, 1, std::to_string(rank));
+  EXPECT_THAT(causes.front(), testing::HasSubstr(cause));
+}
+
+}  // namespace tests
