@@ -114,7 +114,7 @@ std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset, DataLoaderOpti
   return std::make_unique<DataLoader>(std::move(dataset), options);
 }
 
-Batch Accelerator::to_device(const Batch& batch) const {
+Batch Accelerator::to_device(Batch batch) const {
   for (const auto& [name, value] : batch) {
     if (value.defined() && value.device() != device_) {
       // Towards the CPU nothing would wait for the copy.
@@ -185,7 +185,7 @@ Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer) {
     reduction_->ranks = std::move(outcome.ranks);
     end_first_update();
   } else {
-    reduction_->ranks = {status};
+    reduction_->ranks.assign(1, status);
   }
   slot.outcome = is_open ? slot.window.close(sums, optimizer) : Gradients::kReady;
   return *slot.outcome;

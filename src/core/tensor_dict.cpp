@@ -20,14 +20,15 @@ std::string names_of(const TensorDict& dict) {
   return names.empty() ? "it is empty" : "it has " + names;
 }
 
+}  // namespace
+
 template <class Change>
-TensorDict transformed(const TensorDict& dict, const Change& change) {
+TensorDict TensorDict::transformed(const Change& change) const {
   TensorDict result;
-  for (const auto& [name, value] : dict) result.set(name, change(value));
+  result.entries_.reserve(entries_.size());
+  for (const auto& [name, value] : entries_) result.entries_.emplace_back(name, change(value));
   return result;
 }
-
-}  // namespace
 
 TensorDict::TensorDict() = default;
 TensorDict::TensorDict(const TensorDict&) = default;
@@ -87,20 +88,20 @@ std::int64_t TensorDict::rows() const {
 }
 
 TensorDict TensorDict::to(c10::Device device, bool non_blocking) const {
-  return transformed(*this, [&](const torch::Tensor& value) {
+  return transformed([&](const torch::Tensor& value) {
     return value.defined() ? value.to(device, non_blocking) : value;
   });
 }
 
 TensorDict TensorDict::pin_memory() const {
-  return transformed(*this, [](const torch::Tensor& value) {
+  return transformed([](const torch::Tensor& value) {
     return value.defined() && value.device().is_cpu() ? value.pin_memory() : value;
   });
 }
 
 // The values alone, which takes a tenth of the time of a detach() that autograd could follow.
 TensorDict TensorDict::detach() const {
-  return transformed(*this, [](const torch::Tensor& value) {
+  return transformed([](const torch::Tensor& value) {
     return value.defined() && value.requires_grad() ? value.variable_data() : value;
   });
 }

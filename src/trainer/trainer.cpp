@@ -132,9 +132,9 @@ bool Trainer::train_one_epoch() {
   BatchCursor cursor(*run.source, state_->batches_left(), run_config().micro_batches_per_update,
                      run.sharing);
   state_->begin_source(cursor);
-  while (const auto batch = state_->next_batch(cursor)) {
+  while (auto batch = state_->next_batch(cursor)) {
     run.position = cursor.position();
-    micro_batch(*batch);
+    micro_batch(std::move(*batch));
     if (run.position.is_last && state_->stops() && state_->has_more(cursor)) return false;
   }
   if (state_->progress.micro_batch > 0) return true;
@@ -144,11 +144,11 @@ bool Trainer::train_one_epoch() {
   throw error;
 }
 
-StepOutput Trainer::micro_batch(const Batch& given) {
+StepOutput Trainer::micro_batch(Batch given) {
   auto& state = *state_;
   auto& run = *state.run;
   auto& progress = state.progress;
-  const Batch batch = state.accelerator->to_device(given);
+  const Batch batch = state.accelerator->to_device(std::move(given));
   const BatchInStep in_step(state, batch);
   state.notify(*this, &Callback::on_train_step_start,
                TrainStepStart{progress.epoch, progress.micro_batch, batch});

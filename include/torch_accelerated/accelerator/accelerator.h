@@ -106,7 +106,7 @@ class Accelerator {
   std::unique_ptr<DataLoader> prepare(Dataset dataset, DataLoaderOptions options) const;
 
   /// The batch on the device: itself where it is there already.
-  Batch to_device(const Batch& batch) const;
+  Batch to_device(Batch batch) const;
 
   /// Autocast for a scope, as the precision asks; hold it around forward and loss.
   [[nodiscard]] Autocast autocast() const { return Autocast(device_.type(), mixed_precision()); }

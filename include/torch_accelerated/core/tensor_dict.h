@@ -58,6 +58,9 @@ class TensorDict {
   std::string describe() const;
 
  private:
+  template <class Change>
+  TensorDict transformed(const Change& change) const;
+
   std::vector<Entry> entries_;
 };
 

@@ -153,7 +153,7 @@ class Trainer {
   bool is_complete() const;
   void begin_epoch();
   bool train_one_epoch();
-  StepOutput micro_batch(const Batch& given);
+  StepOutput micro_batch(Batch given);
   bool is_skipped() const;
   StepOutput skip_step(const Batch& batch);
   StepOutput step_on_borrowed(const Batch& batch);
