@@ -23,6 +23,8 @@
 #include "torch_accelerated/core/model.h"
 #include "torch_accelerated/core/run_config.h"
 #include "torch_accelerated/core/running_mean.h"
+#include "torch_accelerated/core/state.h"
+#include "torch_accelerated/core/stateful.h"
 #include "torch_accelerated/core/step_output.h"
 #include "torch_accelerated/core/tensor_dict.h"
 #include "torch_accelerated/data/batch_source.h"

@@ -218,12 +218,19 @@ double Accelerator::window_loss(const torch::optim::Optimizer& optimizer) const 
   return slot == reduction_->slots.end() ? 0.0 : slot->second.window.loss();
 }
 
+torch::Tensor Accelerator::gradient_norm(torch::optim::Optimizer& optimizer) const {
+  const torch::NoGradGuard no_grad;
+  const auto gradients = gradients_of(optimizer);
+  if (gradients.empty()) return torch::zeros({}, torch::TensorOptions().device(device_));
+  return torch::stack(torch::_foreach_norm(gradients, 2)).norm(2);
+}
+
 torch::Tensor Accelerator::clip_gradient_norm(torch::optim::Optimizer& optimizer,
                                               double max_norm) const {
   const torch::NoGradGuard no_grad;
   auto gradients = gradients_of(optimizer);
-  if (gradients.empty()) return torch::zeros({}, torch::TensorOptions().device(device_));
-  const auto norm = torch::stack(torch::_foreach_norm(gradients, 2)).norm(2);
+  const auto norm = gradient_norm(optimizer);
+  if (gradients.empty()) return norm;
   // As PyTorch does: 1e-6 keeps the quotient finite, and a factor of 1 changes no bit.
   const auto factor = (max_norm / (norm + 1e-6)).clamp_max(1.0);
   const auto safe = torch::where(torch::isfinite(norm), factor, torch::ones_like(factor));

@@ -2,6 +2,7 @@
 #include "torch_accelerated/core/run_config.h"
 
 #include <algorithm>
+#include <iterator>
 #include <type_traits>
 
 #include "base/text.h"
@@ -15,6 +16,14 @@ std::string text_of(const Value& value) {
 }
 
 std::string text_of(NonFinite policy) { return to_string(policy); }
+
+std::string text_of(const std::map<std::int64_t, std::int64_t>& schedule) {
+  std::string text;
+  for (const auto& [epoch, steps] : schedule) {
+    text += concat(text.empty() ? "" : ", ", steps, " from epoch ", epoch);
+  }
+  return text.empty() ? "-" : text;
+}
 
 template <class Value>
 std::string text_of(const std::optional<Value>& value) {
@@ -35,6 +44,12 @@ const char* to_string(NonFinite policy) {
   return "unknown";
 }
 
+std::int64_t RunConfig::accumulation_steps(std::int64_t epoch) const noexcept {
+  const auto next = accumulation_schedule.upper_bound(epoch);
+  return next == accumulation_schedule.begin() ? gradient_accumulation_steps
+                                               : std::prev(next)->second;
+}
+
 std::vector<std::pair<std::string, std::string>> RunConfig::fields() const {
   return {{"epochs", text_of(num_epochs)},
           {"training rows", text_of(train_rows)},
@@ -43,14 +58,18 @@ std::vector<std::pair<std::string, std::string>> RunConfig::fields() const {
           {"global batch size", text_of(global_batch_size)},
           {"evaluation batch size", text_of(eval_per_device_batch_size)},
           {"gradient accumulation steps", text_of(gradient_accumulation_steps)},
+          {"accumulation schedule", text_of(accumulation_schedule)},
           {"batches per epoch", text_of(batches_per_epoch)},
           {"updates per epoch", text_of(updates_per_epoch)},
           {"max updates", text_of(max_updates)},
           {"total updates", text_of(total_updates)},
           {"training batch limit", text_of(limit_train_batches)},
           {"evaluation batch limit", text_of(limit_eval_batches)},
+          {"sanity evaluation batches", text_of(sanity_eval_batches)},
+          {"overfit batches", text_of(overfit_batches)},
           {"clip gradient norm", text_of(clip_gradient_norm)},
           {"clip gradient value", text_of(clip_gradient_value)},
+          {"track gradient norm", track_gradient_norm ? "yes" : "no"},
           {"non-finite loss", text_of(non_finite)},
           {"seed", text_of(seed)},
           {"device", device},

@@ -101,6 +101,14 @@ class DataLoader::Impl {
     if (copy_) copy_->cancel();
   }
 
+  void set_window(std::int64_t batches) {
+    if (batches == options_.window) return;
+    workers_.reset();  // they read by the plan
+    options_.window = batches;
+    plan_ = BatchPlan(samples_, options_);
+    go_to(epoch_, position_);
+  }
+
   const DataLoaderOptions& options() const noexcept { return options_; }
   const BatchPlan& plan() const noexcept { return plan_; }
   std::int64_t samples() const noexcept { return samples_; }
@@ -176,6 +184,13 @@ std::optional<Batch> DataLoader::next() { return impl_->next(); }
 std::optional<std::int64_t> DataLoader::size() const { return impl_->plan().batches(); }
 
 void DataLoader::start_epoch(std::int64_t epoch) { set_position(epoch, 0); }
+
+void DataLoader::set_window(std::int64_t batches) {
+  if (batches < 1) {
+    throw ArgumentError(concat("DataLoader: window must be >= 1 batch, got ", batches));
+  }
+  impl_->set_window(batches);
+}
 
 std::optional<std::int64_t> DataLoader::rows_of(std::int64_t first, std::int64_t count) const {
   return impl_->plan().rows_of_all_ranks(first, count);

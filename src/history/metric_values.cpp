@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "torch_accelerated/history/metric_values.h"
 
+#include "base/nearest.h"
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 
@@ -8,10 +9,16 @@ namespace torch_accelerated {
 
 double MetricValues::operator[](std::string_view name) const {
   if (const auto value = find(name)) return *value;
-  std::string names;
-  for (const auto& [known, value] : entries_) names += (names.empty() ? "" : ", ") + known;
-  throw ArgumentError(
-      concat("metrics: there is no '", name, "', only: ", names.empty() ? "nothing" : names));
+  if (empty()) throw ArgumentError(concat("metrics: there is no '", name, "', nor any other"));
+  std::vector<std::string> names;
+  names.reserve(size());
+  std::string list;
+  for (const auto& [known, value] : entries_) {
+    names.push_back(known);
+    list += (list.empty() ? "" : ", ") + known;
+  }
+  throw ArgumentError(concat("metrics: there is no '", name, "'; did you mean '",
+                             nearest(name, names), "'? There are: ", list));
 }
 
 std::optional<double> MetricValues::find(std::string_view name) const noexcept {

@@ -16,6 +16,17 @@ void CurveScheduler::step() {
   set_rates();
 }
 
+State CurveScheduler::state() const {
+  return State().set("update", update_).set("base_rates", base_rates_);
+}
+
+void CurveScheduler::load_state(const State& state) {
+  const auto update = state.get<std::int64_t>("update");
+  base_rates_ = state.get<std::vector<double>>("base_rates");
+  update_ = update;
+  set_rates();
+}
+
 void CurveScheduler::set_rates() {
   auto& groups = optimizer_->param_groups();
   // A group added during the run begins with the rate that it was added with.

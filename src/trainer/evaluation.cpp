@@ -11,6 +11,7 @@
 #include "trainer/batch_cursor.h"
 #include "trainer/evaluation_mode.h"
 #include "trainer/trainer_state.h"
+#include "trainer/trial_options.h"
 
 namespace torch_accelerated {
 namespace {
@@ -53,6 +54,7 @@ BatchSource& checked(const std::unique_ptr<BatchSource>& source) {
 
 EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
   return state_->guarded("evaluate", OnError::kKeepRun, [&] {
+    options = with_trial_limits(std::move(options));
     std::unique_ptr<BatchSource> source;
     accelerator().together("evaluate", [&] {
       check_evaluation(options, &dataset);
@@ -67,6 +69,7 @@ EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
 
 EvalResult Trainer::evaluate(BatchSource& source, EvalOptions options) {
   return state_->guarded("evaluate", OnError::kKeepRun, [&] {
+    options = with_trial_limits(std::move(options));
     accelerator().together("evaluate", [&] { check_evaluation(options, nullptr); });
     return evaluate_alone(source, options);
   });
@@ -79,10 +82,56 @@ EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& optio
   state.notify(*this, &Callback::on_evaluation_run_start,
                EvaluationRunStart{batches_of(source, options.limit_batches)});
   const auto epoch = state.run ? state.progress.epoch : 0;
-  const auto result = evaluation(source, epoch, options.limit_batches);
+  const auto result =
+      evaluation(source, epoch, {.prefix = "eval_", .limit_batches = options.limit_batches},
+                 /*is_intermediate=*/state.run.has_value());
   evaluation_run_end();
   state.notify(*this, &Callback::on_evaluation_run_end, EvaluationRunEnd{result});
   return result;
+}
+
+EvalResult Trainer::evaluate_intermediate(const IntermediateEvalOptions& options) {
+  auto& state = *state_;
+  auto& run = state.running("evaluate_intermediate");
+  if (!run.eval_source) {
+    throw StateError("evaluate_intermediate: the run has no eval_dataset; give it one");
+  }
+  if (run.evaluating) {
+    throw StateError(
+        "evaluate_intermediate: an evaluation is reading the batches right now; call it from an "
+        "event of training, or from on_eval_epoch_end");
+  }
+  if (options.limit_batches && *options.limit_batches < 1) {
+    throw ArgumentError(concat("evaluate_intermediate: limit_batches must be >= 1, got ",
+                               *options.limit_batches, "; leave it out for no limit"));
+  }
+  auto limited = options;
+  if (!limited.limit_batches) limited.limit_batches = run_config().limit_eval_batches;
+  const auto epoch = state.progress.epoch;
+  auto result = evaluation(*run.eval_source, epoch, limited, /*is_intermediate=*/true);
+  if (run.in_epoch && !result.metrics.empty()) {
+    state.history->append(
+        {run.first_epoch + epoch, state.progress.update, result.metrics, /*is_intermediate=*/true});
+  } else {
+    run.beside.merge(result.metrics);
+  }
+  return result;
+}
+
+// Nothing of it is kept: it is to fail now rather than at the end of the first epoch.
+void Trainer::sanity_evaluation() {
+  auto& run = *state_->run;
+  const auto batches = run_config().sanity_eval_batches;
+  if (batches == 0 || !run.eval_source) return;
+  const SeedScope scope(run_config().seed);  // training draws what it would draw without it
+  evaluation(*run.eval_source, 0, {.prefix = "sanity_eval_", .limit_batches = batches}, true);
+}
+
+// What any rank has asked for by the update that has just ended.
+void Trainer::take_requests() {
+  if (!accelerator().is_triggered(Trigger::kEvaluation)) return;
+  accelerator().withdraw_trigger(Trigger::kEvaluation);
+  if (state_->run->eval_source) evaluate_intermediate();
 }
 
 void Trainer::evaluate_batch(const Batch& given, EvalResult& result, EpochMeans& means) {
@@ -109,30 +158,20 @@ void Trainer::evaluate_batch(const Batch& given, EvalResult& result, EpochMeans&
 }
 
 EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
-                               std::optional<std::int64_t> limit_batches) {
+                               const IntermediateEvalOptions& options, bool is_intermediate) {
   auto& state = *state_;
   const EvaluationMode mode(state.modules);
   const torch::NoGradGuard no_grad;
   source.start_epoch(0);
   eval_epoch_start();
   state.notify(*this, &Callback::on_eval_epoch_start,
-               EvalEpochStart{epoch, batches_of(source, limit_batches)});
+               EvalEpochStart{epoch, batches_of(source, options.limit_batches), is_intermediate});
 
   EvalResult result;
   EpochMeans means;
   means.reset(state.run ? state.shards() : std::nullopt);
-  BatchCursor cursor(source, limit_batches, /*window=*/1);
-  bool more = true;
-  while (more) {
-    for (auto left = kBatchesBetweenWords; left > 0; --left) {
-      const auto batch = cursor.next();
-      if (!batch) break;
-      evaluate_batch(*batch, result, means);
-    }
-    more = accelerator().any(cursor.has_more());
-    if (more && state.run && state.stops_now()) return {};  // cut short, it says nothing
-  }
-  const auto summary = state.summed_up(means, result.rows, 0, "eval_");
+  if (!read_all(source, options.limit_batches, result, means)) return {};
+  const auto summary = state.summed_up(means, result.rows, 0, options.prefix);
   if (summary.rows == 0 && !accelerator().any(result.batches > 0)) {
     DataError error(
         "evaluate: the source has no batches; check that it starts again in start_epoch()");
@@ -142,8 +181,35 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
   result.metrics = summary.metrics;
   result.rows = summary.rows;
   eval_epoch_end();
-  state.notify(*this, &Callback::on_eval_epoch_end, EvalEpochEnd{epoch, result.metrics});
+  state.notify(*this, &Callback::on_eval_epoch_end,
+               EvalEpochEnd{epoch, result.metrics, is_intermediate});
   return result;
+}
+
+// Whether no stop cut it short; then it says nothing.
+bool Trainer::read_all(BatchSource& source, std::optional<std::int64_t> limit, EvalResult& result,
+                       EpochMeans& means) {
+  auto& state = *state_;
+  struct Reading {
+    TrainerState& state;
+    explicit Reading(TrainerState& of) : state(of) { set(true); }
+    ~Reading() { set(false); }
+    void set(bool on) const {
+      if (state.run) state.run->evaluating = on;
+    }
+  } const reading(state);
+  BatchCursor cursor(source, limit, /*window=*/1);
+  bool more = true;
+  while (more) {
+    for (auto left = kBatchesBetweenWords; left > 0; --left) {
+      const auto batch = cursor.next();
+      if (!batch) break;
+      evaluate_batch(*batch, result, means);
+    }
+    more = accelerator().any(cursor.has_more());
+    if (more && state.run && state.stops_now()) return false;
+  }
+  return true;
 }
 
 }  // namespace torch_accelerated

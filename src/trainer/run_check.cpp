@@ -23,6 +23,9 @@ void check_numbers(OptionCheck& check, const TrainOptions& options) {
   at_least_one("gradient_accumulation_steps", options.gradient_accumulation_steps);
   at_least_one("limit_train_batches", options.limit_train_batches);
   at_least_one("limit_eval_batches", options.limit_eval_batches);
+  at_least_one("overfit_batches", options.overfit_batches);
+  check.require(options.sanity_eval_batches >= 0,
+                concat("sanity_eval_batches must be >= 0, got ", options.sanity_eval_batches));
   const auto positive = [&](const char* name, std::optional<double> value) {
     check.require(!value || *value > 0, concat(name, " must be > 0, got ", value.value_or(1),
                                                "; leave it out to clip nothing"));
@@ -45,6 +48,18 @@ void check_batch_sizes(OptionCheck& check, const TrainOptions& options) {
   check.require(global < 1 || steps < 1 || global % steps == 0,
                 concat("global_batch_size ", global, " can't be cut into ", steps,
                        " equal micro-batches; make it a multiple of gradient_accumulation_steps"));
+}
+
+void check_accumulation_schedule(OptionCheck& check, const TrainOptions& options) {
+  for (const auto& [epoch, steps] : options.accumulation_schedule) {
+    check.require(epoch >= 1 && steps >= 1,
+                  concat("accumulation_schedule has ", steps, " micro-batches from epoch ", epoch,
+                         "; both must be >= 1"));
+  }
+  if (options.accumulation_schedule.empty()) return;
+  check.require(!options.global_batch_size && !options.deterministic_shards,
+                "accumulation_schedule changes an update's rows, which global_batch_size and "
+                "deterministic_shards fix; give per_device_batch_size");
 }
 
 // A tensor held twice would be stepped twice; one that no module holds isn't what the run trains.
@@ -155,10 +170,14 @@ void check_run(const char* call, const TrainOptions& options, std::optional<std:
   const bool may_be_empty = options.rows == Rows::kPerRank && ranks > 1;
   check.require(rows.value_or(1) > 0 || may_be_empty,
                 "the training dataset is empty; give one with at least one sample");
+  check.require(options.sanity_eval_batches == 0 || options.eval_dataset,
+                concat("sanity_eval_batches is ", options.sanity_eval_batches,
+                       ", but there is no eval_dataset; give one"));
   check.require(!options.eval_dataset || options.eval_dataset.size() > 0,
                 "eval_dataset is empty; give one with at least one sample, or leave it out");
   check_numbers(check, options);
   check_batch_sizes(check, options);
+  check_accumulation_schedule(check, options);
   check_shards(check, options, owns_loop && rows.has_value(), state);
   check_loader(check, "train_loader", options.train_loader, rows,
                train_batch_rows(options, options.rows == Rows::kPerRank ? 1 : ranks));

@@ -95,6 +95,20 @@ void set_batch_sizes(RunConfig& config, const TrainOptions& options, const Batch
   config.global_batch_size = product(rows, config.gradient_accumulation_steps);
 }
 
+// From one entry of the schedule to the next, all epochs have as many updates.
+std::int64_t scheduled_updates(const RunConfig& config, std::int64_t batches) {
+  std::int64_t updates = 0;
+  for (std::int64_t epoch = 1; epoch <= config.num_epochs;) {
+    const auto next = config.accumulation_schedule.upper_bound(epoch);
+    const auto end = next == config.accumulation_schedule.end()
+                         ? config.num_epochs + 1
+                         : std::min(next->first, config.num_epochs + 1);
+    updates += product(ceil_divide(batches, config.accumulation_steps(epoch)), end - epoch);
+    epoch = end;
+  }
+  return updates;
+}
+
 void set_lengths(RunConfig& config, const TrainOptions& options, const BatchSource* source,
                  const TrainerState& state) {
   if (source == nullptr) return;
@@ -108,8 +122,12 @@ void set_lengths(RunConfig& config, const TrainOptions& options, const BatchSour
     const bool sharded = config.deterministic_shards > 0;
     batches = std::min(batches, product(*options.limit_train_batches, sharded ? window : 1));
   }
-  config.updates_per_epoch = ceil_divide(batches, window);
-  config.total_updates = product(*config.updates_per_epoch, config.num_epochs);
+  if (config.accumulation_schedule.empty()) {
+    config.updates_per_epoch = ceil_divide(batches, window);
+    config.total_updates = product(*config.updates_per_epoch, config.num_epochs);
+  } else {
+    config.total_updates = scheduled_updates(config, batches);
+  }
 }
 
 }  // namespace
@@ -149,6 +167,7 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
   RunConfig config;
   config.num_epochs = source != nullptr ? options.num_epochs : 1;
   config.gradient_accumulation_steps = options.gradient_accumulation_steps;
+  config.accumulation_schedule = options.accumulation_schedule;
   config.deterministic_shards = shards;
   config.micro_batches_per_update =
       shards > 0 ? shards / ranks : options.gradient_accumulation_steps;
@@ -163,10 +182,13 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
     config.eval_rows = options.eval_dataset.size();
     config.eval_per_device_batch_size = eval_batch_rows(options, ranks);
     config.limit_eval_batches = options.limit_eval_batches;
+    config.sanity_eval_batches = options.sanity_eval_batches;
   }
+  config.overfit_batches = options.overfit_batches;
   config.limit_train_batches = options.limit_train_batches;
   config.clip_gradient_norm = options.clip_gradient_norm;
   config.clip_gradient_value = options.clip_gradient_value;
+  config.track_gradient_norm = options.track_gradient_norm;
   config.non_finite = options.non_finite;
   config.seed = options.seed;
   config.device = accelerator.device().str();
@@ -205,7 +227,8 @@ void Trainer::set_up_run() {
 void Trainer::set_up_alone() {
   auto& state = *state_;
   auto& run = *state.run;
-  if (run.options.reset_history) state.history.reset();
+  if (run.options.reset_history) state.history->reset();
+  run.first_epoch = state.history->empty() ? 0 : state.history->rows().back().epoch;
   run.only_own_parameters = state.optimizers.size() > 1 || !optimizers_hold_everything(state);
   if (run.options.eval_dataset) {
     auto loader = default_eval_loader_options(
@@ -268,6 +291,7 @@ DataLoaderOptions Trainer::default_train_loader_options(const TrainOptions& opti
   loader.seed = options.seed;
   loader.is_shared = shared;
   loader.window = options.gradient_accumulation_steps;
+  if (options.overfit_batches) loader.shuffle = false;
   loader.shards = options.deterministic_shards.value_or(0);
   loader.borrow_row = ranks > 1 && state_->has_sync_batch_norm();
   // The loader knows of limits, so that the rows of an update that they cut short are whole.

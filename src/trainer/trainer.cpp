@@ -13,6 +13,7 @@
 #include "torch_accelerated/base/log.h"
 #include "trainer/batch_cursor.h"
 #include "trainer/trainer_state.h"
+#include "trainer/trial_options.h"
 
 namespace torch_accelerated {
 namespace {
@@ -26,6 +27,7 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 RunResult Trainer::train(Dataset dataset, TrainOptions options) {
   state_->require_idle("train");
   return state_->guarded("train", OnError::kEndRun, [&] {
+    options = with_trial_limits(std::move(options));
     std::unique_ptr<BatchSource> source;
     accelerator().together("train", [&] {
       check_run("train", options, dataset ? dataset.size() : 0, *state_);
@@ -38,6 +40,7 @@ RunResult Trainer::train(Dataset dataset, TrainOptions options) {
 RunResult Trainer::train(BatchSource& source, TrainOptions options) {
   state_->require_idle("train");
   return state_->guarded("train", OnError::kEndRun, [&] {
+    options = with_trial_limits(std::move(options));
     accelerator().together("train", [&] { check_run("train", options, std::nullopt, *state_); });
     return run(source, options);
   });
@@ -71,7 +74,7 @@ StepOutput Trainer::step(const Batch& batch) {
                             "; call finish()"));
   }
   return state_->guarded("step", OnError::kEndRun, [&] {
-    const auto window = run_config().gradient_accumulation_steps;
+    const auto window = state_->window();
     run.position = {.rows = batch.rows(),
                     .window_rows = window == 1 && accelerator().world_size() == 1
                                        ? std::optional(batch.rows())
@@ -94,6 +97,7 @@ void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
   auto& state = *state_;
   state.stop.clear();
   accelerator().withdraw_trigger(Trigger::kStop);
+  accelerator().withdraw_trigger(Trigger::kEvaluation);
   accelerator().exchange_triggers();
   state.progress = {};
   state.run.emplace(Run{.options = options, .source = source});
@@ -101,6 +105,7 @@ void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
   set_up_run();
   training_run_start();
   state.notify(*this, &Callback::on_training_run_start, TrainingRunStart{run_config()});
+  sanity_evaluation();
 }
 
 bool Trainer::is_complete() const {
@@ -118,7 +123,10 @@ void Trainer::begin_epoch() {
   run.means.reset(state_->shards(), run_config().non_finite == NonFinite::kSkip);
   run.rows = 0;
   run.epoch_began = std::chrono::steady_clock::now();
-  if (run.source != nullptr) run.source->start_epoch(state_->progress.epoch - 1);
+  if (run.source != nullptr) {
+    if (!run_config().accumulation_schedule.empty()) run.source->set_window(state_->window());
+    run.source->start_epoch(state_->progress.epoch - 1);
+  }
   auto batches = run_config().batches_per_epoch;
   if (batches) batches = std::min(*batches, state_->batches_left().value_or(*batches));
   train_epoch_start();
@@ -129,8 +137,7 @@ void Trainer::begin_epoch() {
 // Whether the epoch went to its end, and no stop cut it short.
 bool Trainer::train_one_epoch() {
   auto& run = *state_->run;
-  BatchCursor cursor(*run.source, state_->batches_left(), run_config().micro_batches_per_update,
-                     run.sharing);
+  BatchCursor cursor(*run.source, state_->batches_left(), state_->window(), run.sharing);
   state_->begin_source(cursor);
   while (auto batch = state_->next_batch(cursor)) {
     run.position = cursor.position();
@@ -165,6 +172,7 @@ StepOutput Trainer::micro_batch(Batch given) {
   state.notify(*this, &Callback::on_train_step_end,
                TrainStepEnd{progress.epoch, progress.micro_batch - 1, batch, output, ended, skipped,
                             progress.update});
+  if (ended) take_requests();
   return output;
 }
 
@@ -213,6 +221,7 @@ void Trainer::complete_update(torch::optim::Optimizer& optimizer) {
 }
 
 void Trainer::note_update(const torch::optim::Optimizer& optimizer) {
+  state_->slot_of(optimizer).note_rates();
   if (&optimizer != state_->optimizers.front().optimizer) return;
   auto& progress = state_->progress;
   progress.loss = accelerator().window_loss(optimizer);
@@ -240,18 +249,10 @@ void Trainer::end_epoch() {
   state.notify(*this, &Callback::on_train_epoch_end,
                TrainEpochEnd{state_->progress.epoch, run.train_metrics});
 
-  HistoryRow row{state.history.empty() ? 1 : state.history.rows().back().epoch + 1,
-                 state_->progress.update, run.train_metrics};
-  if (run.eval_source) {
-    row.metrics.merge(
-        evaluation(*run.eval_source, state_->progress.epoch, run_config().limit_eval_batches)
-            .metrics);
-  }
-  row.metrics.set("learning_rate", state_->progress.learning_rate);
-  row.metrics.set("rows_per_second", static_cast<double>(summary.rows) / summary.seconds);
-  row.metrics.set("seconds", state.main_clock(seconds_since(run.epoch_began)));
+  auto row = make_row(summary);
   run.metrics = row.metrics;
-  state.history.append(std::move(row));
+  state.history->append(std::move(row));
+  state.end_epoch_of_schedulers();
   training_run_epoch_end();
   state.notify(*this, &Callback::on_training_run_epoch_end,
                TrainingRunEpochEnd{state_->progress.epoch, run.metrics});
@@ -265,8 +266,7 @@ void Trainer::close_open_windows() {
     const bool is_open = accelerator().has_open_window(*slot.optimizer);
     if (!accelerator().any(is_open)) continue;
     if (!is_open) {
-      const auto window = run_config().micro_batches_per_update;
-      accelerator().skip_backward(*slot.optimizer, {.rows = 0, .micro_batches = window});
+      accelerator().skip_backward(*slot.optimizer, {.rows = 0, .micro_batches = state_->window()});
     }
     complete_update(*slot.optimizer);
     any = true;

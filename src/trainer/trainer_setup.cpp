@@ -51,6 +51,8 @@ void Trainer::request_stop(std::string reason) {
   accelerator().set_trigger(Trigger::kStop);
 }
 
+void Trainer::request_evaluation() noexcept { accelerator().set_trigger(Trigger::kEvaluation); }
+
 bool Trainer::stop_requested() const noexcept { return state_->stop.made(); }
 
 Progress Trainer::progress() const { return state_->progress; }
@@ -67,7 +69,15 @@ Accelerator& Trainer::accelerator() const noexcept { return *state_->accelerator
 
 CallbackList& Trainer::callbacks() noexcept { return state_->callbacks; }
 
-const History& Trainer::history() const noexcept { return state_->history; }
+const History& Trainer::history() const noexcept { return *state_->history; }
+
+void Trainer::use_history(std::unique_ptr<History> history) {
+  state_->require_idle("use_history");
+  if (!history) {
+    throw ArgumentError("use_history: it is null; give one, such as InMemoryHistory");
+  }
+  state_->history = std::move(history);
+}
 
 const RunConfig& Trainer::run_config() const {
   if (state_->config) return *state_->config;
@@ -104,6 +114,9 @@ torch::Tensor Trainer::clip_gradients(torch::optim::Optimizer& optimizer) {
   torch::Tensor norm;
   if (config.clip_gradient_norm) {
     norm = accelerator().clip_gradient_norm(optimizer, *config.clip_gradient_norm);
+  }
+  if (!norm.defined() && config.track_gradient_norm) {
+    norm = accelerator().gradient_norm(optimizer);
   }
   if (config.clip_gradient_value) {
     accelerator().clip_gradient_value(optimizer, *config.clip_gradient_value);

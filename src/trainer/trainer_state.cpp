@@ -55,12 +55,16 @@ void TrainerState::require_idle(const char* call) const {
                           "finish()"));
 }
 
+std::int64_t TrainerState::window() const {
+  return config->deterministic_shards > 0 ? config->micro_batches_per_update
+                                          : config->accumulation_steps(progress.epoch);
+}
+
 std::optional<std::int64_t> TrainerState::batches_left() const {
-  const auto window = config->micro_batches_per_update;
   auto left = config->limit_train_batches;
-  if (left && config->deterministic_shards > 0) left = product(*left, window);
+  if (left && config->deterministic_shards > 0) left = product(*left, window());
   if (config->max_updates) {
-    const auto micro_batches = product(*config->max_updates - progress.update, window);
+    const auto micro_batches = product(*config->max_updates - progress.update, window());
     left = std::min(left.value_or(micro_batches), micro_batches);
   }
   return left;
@@ -78,6 +82,13 @@ void TrainerState::prepare(Trainer& trainer) {
   for (const auto& [name, module] : modules) accelerator->prepare(module.module(), name);
   if (std::exchange(initialised, true)) return;
   notify(trainer, &Callback::on_init_end, InitEnd{});
+}
+
+void TrainerState::end_epoch_of_schedulers() {
+  const auto newest = [this](std::string_view name) { return history->find_latest(name); };
+  for (auto& slot : optimizers) {
+    if (slot.scheduler) slot.scheduler->end_epoch(newest);
+  }
 }
 
 void TrainerState::release_run() noexcept {

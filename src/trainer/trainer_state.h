@@ -28,6 +28,9 @@ struct OptimizerSlot {
   torch::optim::Optimizer* optimizer;
   std::unique_ptr<Scheduler> scheduler = nullptr;
   std::vector<double> rates_before_run = {};  // given back at the end: a schedule is the run's
+  std::vector<double> rates = {};             // of the last update, one a param group
+
+  void note_rates();
 };
 
 struct MetricSlot {
@@ -61,9 +64,12 @@ struct Run {
   bool only_own_parameters = false;  // whether gradients must be kept to each optimizer's own
   bool update_skipped = false;       // in the window in progress
   bool in_epoch = false;
+  std::int64_t first_epoch = 0;     // of the history's rows that were there before, the last one's
+  bool evaluating = false;          // batches are being read for an evaluation
   EpochMeans means = {};            // of the epoch in progress
   std::int64_t rows = 0;            // of the epoch in progress
   MetricValues train_metrics = {};  // of the last finished epoch
+  MetricValues beside = {};         // what intermediate evaluations found for the row
   MetricValues metrics = {};        // the last finished row
   std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point epoch_began = began;
@@ -84,7 +90,7 @@ struct TrainerState {
   std::vector<std::pair<std::string, Model>> modules;  // the model first, then its companions
   std::vector<OptimizerSlot> optimizers;               // the Trainer's own first
   std::vector<MetricSlot> metrics;
-  History history;
+  std::unique_ptr<History> history = std::make_unique<InMemoryHistory>();
   std::optional<RunConfig> config;  // of the run in progress, or of the last
   Progress progress;                // likewise
   std::optional<Run> run;
@@ -100,6 +106,9 @@ struct TrainerState {
   Run& own_loop(const char* call);
   OptimizerSlot& slot_of(const torch::optim::Optimizer& optimizer);
   void require_idle(const char* call) const;
+
+  /// Micro-batches of an update of the epoch in progress.
+  std::int64_t window() const;
 
   /// Forward and loss of one micro-batch.
   StepOutput batch_loss(const Batch& of) const;
@@ -171,6 +180,9 @@ struct TrainerState {
 
   /// Ends the run without events, as an exception does.
   void abandon_run() noexcept;
+
+  /// Schedulers that watch a metric see the newest row.
+  void end_epoch_of_schedulers();
 
   /// Gives back what the run has changed outside itself.
   void release_run() noexcept;

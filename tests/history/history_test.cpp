@@ -10,7 +10,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(History, GivesTheNewestValueAndAllInOrder) {
-  ta::History history;
+  ta::InMemoryHistory history;
   history.append({1, 10, {{"loss", 0.5}}});
   history.append({2, 20, {{"loss", 0.25}, {"extra", 1.0}}});
   history.append({3, 30, {{"loss", 0.125}}});
@@ -20,16 +20,16 @@ TEST(History, GivesTheNewestValueAndAllInOrder) {
 }
 
 TEST(History, AFailedLookUpNamesWhatThereIsAndChangesNothing) {
-  ta::History history;
-  history.append({1, 10, {{"loss", 0.5}}});
+  ta::InMemoryHistory history;
+  history.append({1, 10, {{"loss", 0.5}, {"learning_rate", 0.1}}});
   EXPECT_THAT(message_of<ta::ArgumentError>([&] { history.latest("los"); }),
-              testing::AllOf(HasSubstr("'los'"), HasSubstr("loss")));
+              testing::AllOf(HasSubstr("'los'"), HasSubstr("did you mean 'loss'?")));
   EXPECT_EQ(history.rows().size(), 1U);
-  EXPECT_EQ(history.rows().front().metrics.size(), 1U);
+  EXPECT_EQ(history.rows().front().metrics.size(), 2U);
 }
 
 TEST(History, SaysThatNoEpochHasEnded) {
-  EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::History().latest("loss"); }),
+  EXPECT_THAT(message_of<ta::ArgumentError>([] { ta::InMemoryHistory().latest("loss"); }),
               HasSubstr("no epoch has ended"));
 }
 

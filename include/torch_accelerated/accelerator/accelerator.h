@@ -147,6 +147,9 @@ class Accelerator {
   /// The mean loss of the window whose gradients have just been reduced.
   double window_loss(const torch::optim::Optimizer& optimizer) const noexcept;
 
+  /// The total 2-norm of the gradients, a scalar tensor on the device.
+  torch::Tensor gradient_norm(torch::optim::Optimizer& optimizer) const;
+
   /// Scales the gradients so that their total 2-norm is at most `max_norm`, if it is finite.
   /// @return the norm before, a scalar tensor on the device.
   /// @par Source  Pascanu et al. 2013 (arXiv:1211.5063), section 3.2.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -25,15 +26,19 @@ struct RunConfig {
   std::int64_t per_device_batch_size = 0;  ///< rows of a micro-batch; 0 for a stream
   std::int64_t global_batch_size = 0;      ///< rows of an update, all ranks; 0 for a stream
   std::int64_t eval_per_device_batch_size = 0;
-  std::int64_t gradient_accumulation_steps = 1;   ///< micro-batches of an update
-  std::optional<std::int64_t> batches_per_epoch;  ///< micro-batches, limits applied
-  std::optional<std::int64_t> updates_per_epoch;
-  std::optional<std::int64_t> max_updates;          ///< as asked
-  std::optional<std::int64_t> total_updates;        ///< of the whole run, where it is known
+  std::int64_t gradient_accumulation_steps = 1;                ///< micro-batches of an update
+  std::map<std::int64_t, std::int64_t> accumulation_schedule;  ///< the same from an epoch on
+  std::optional<std::int64_t> batches_per_epoch;               ///< micro-batches, limits applied
+  std::optional<std::int64_t> updates_per_epoch;  ///< nothing where it changes from epoch to epoch
+  std::optional<std::int64_t> max_updates;        ///< as asked
+  std::optional<std::int64_t> total_updates;      ///< of the whole run, where it is known
   std::optional<std::int64_t> limit_train_batches;  ///< of an epoch
   std::optional<std::int64_t> limit_eval_batches;   ///< of an evaluation
+  std::int64_t sanity_eval_batches = 0;
+  std::optional<std::int64_t> overfit_batches;
   std::optional<double> clip_gradient_norm;
   std::optional<double> clip_gradient_value;
+  bool track_gradient_norm = false;
   NonFinite non_finite = NonFinite::kThrow;
   std::uint64_t seed = 0;  ///< as TrainOptions::seed
   std::string device = "cpu";
@@ -48,6 +53,9 @@ struct RunConfig {
   std::int64_t parameters = 0;                ///< trainable numbers of all modules
 
   bool operator==(const RunConfig&) const = default;
+
+  /// Micro-batches of an update in `epoch`, counted from 1.
+  std::int64_t accumulation_steps(std::int64_t epoch) const noexcept;
 
   /// Name and value of each field, in order.
   std::vector<std::pair<std::string, std::string>> fields() const;

@@ -26,6 +26,9 @@ class BatchSource {
   /// Goes to the beginning of `epoch`, counted from 0.
   virtual void start_epoch(std::int64_t /*epoch*/) {}
 
+  /// From the next epoch on, `batches` make an update; for sources that cut an update's rows.
+  virtual void set_window(std::int64_t /*batches*/) {}
+
   /// Whether the row of the batch that `next` gave last is another rank's, lent so that this rank
   /// takes part in what layers exchange; it weighs nothing.
   virtual bool is_borrowed() const { return false; }

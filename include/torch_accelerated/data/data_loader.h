@@ -52,6 +52,7 @@ class DataLoader : public BatchSource {
 
   std::optional<std::int64_t> size() const override;
   void start_epoch(std::int64_t epoch) override;
+  void set_window(std::int64_t batches) override;
   std::optional<std::int64_t> rows_of(std::int64_t first, std::int64_t count) const override;
 
   bool is_borrowed() const override;

@@ -19,7 +19,8 @@ class MetricValues {
   MetricValues(std::initializer_list<Entry> entries) : entries_(entries) {}
 
   /// The number called `name`.
-  /// @throws ArgumentError  when there is none; the message lists the names that there are.
+  /// @throws ArgumentError  when there is none; the message suggests the nearest name that there
+  /// is.
   double operator[](std::string_view name) const;
 
   std::optional<double> find(std::string_view name) const noexcept;

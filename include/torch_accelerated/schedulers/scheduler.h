@@ -4,21 +4,26 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "torch_accelerated/core/run_config.h"
+#include "torch_accelerated/core/stateful.h"
 #include "torch_accelerated/core/torch_forward.h"
 
 namespace torch_accelerated {
 
 /// Sets an optimizer's learning rates; stepped once after each update, and not after a skipped one.
-class Scheduler {
+class Scheduler : public Stateful {
  public:
-  virtual ~Scheduler() = default;
-
   /// Sets the rates for the update that comes next.
   virtual void step() = 0;
+
+  /// An epoch has ended; `metric` gives the newest value of a metric of the history by its name.
+  virtual void end_epoch(const std::function<std::optional<double>(std::string_view)>& /*metric*/) {
+  }
 
   /// What it is called in the run's table, such as "cosine".
   virtual std::string name() const = 0;
@@ -39,6 +44,9 @@ class CurveScheduler : public Scheduler {
 
   void step() override;
   std::string name() const override { return name_; }
+
+  State state() const override;
+  void load_state(const State& state) override;
 
  private:
   void set_rates();

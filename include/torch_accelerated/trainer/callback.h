@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "torch_accelerated/core/stateful.h"
 #include "torch_accelerated/trainer/events.h"
 
 namespace torch_accelerated {
@@ -14,16 +16,18 @@ class Trainer;
 ///
 /// Callbacks are called in the thread that trains, in the order in which they were added. What one
 /// throws ends the run.
-class Callback {
+class Callback : public Stateful {
  public:
-  virtual ~Callback() = default;
-
-  /// What it is known by, unique in a list; the type's name unless overridden.
+  /// What it is known by, unique in a list and the key of its state, the same on all ranks; the
+  /// type's name unless overridden.
   virtual std::string name() const;
 
   /// Whether all ranks must have it: one that requests something of the run, or that keeps state.
   /// One that only observes may be on some ranks only.
   virtual bool concerns_all_ranks() const { return false; }
+
+  /// Metrics that it adds to the rows of the history, so that others may name them.
+  virtual std::vector<std::string> metric_names(const Trainer&) const { return {}; }
 
   virtual void on_init_end(Trainer&, const InitEnd&) {}
   virtual void on_training_run_start(Trainer&, const TrainingRunStart&) {}

@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <memory>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -45,13 +46,17 @@ class CallbackList {
   auto begin() const noexcept { return callbacks_.begin(); }
   auto end() const noexcept { return callbacks_.end(); }
 
-  /// Calls one event of all callbacks, in order.
-  template <class Event>
-  void notify(void (Callback::*method)(Trainer&, const Event&), Trainer& trainer,
-              const Event& event) {
+  /// Calls one event of all callbacks that have it, in order: one of the fifteen, or a program's
+  /// own, an interface class with one virtual that a callback inherits beside Callback:
+  /// `callbacks().notify(&OnFoo::on_foo, *this, event)`.
+  template <class Listener, class Subject, class Event>
+  void notify(void (Listener::*method)(Subject&, const Event&),
+              std::type_identity_t<Subject>& subject, const std::type_identity_t<Event>& event) {
     // By index, as a callback may add another one.
     for (std::size_t i = 0; i < callbacks_.size(); ++i) {
-      (callbacks_[i].get()->*method)(trainer, event);
+      if (auto* listener = dynamic_cast<Listener*>(callbacks_[i].get())) {
+        (listener->*method)(subject, event);
+      }
     }
   }
 

@@ -61,6 +61,7 @@ struct EvalEpochStart {
   static constexpr const char* kName = "on_eval_epoch_start";
   std::int64_t epoch;                   ///< 0 in an evaluation without training
   std::optional<std::int64_t> batches;  ///< where known
+  bool is_intermediate = false;         ///< whether it is none of those that end an epoch
 };
 
 struct EvalStepStart {
@@ -80,6 +81,7 @@ struct EvalEpochEnd {
   static constexpr const char* kName = "on_eval_epoch_end";
   std::int64_t epoch;
   const MetricValues& metrics;
+  bool is_intermediate = false;  ///< as in EvalEpochStart
 };
 
 /// After an epoch's training and evaluation.

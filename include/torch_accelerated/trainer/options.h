@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "torch_accelerated/core/run_config.h"
 #include "torch_accelerated/data/dataset.h"
@@ -33,8 +35,10 @@ struct TrainOptions {
   std::optional<std::int64_t> per_device_batch_size = {};  ///< rows of a micro-batch; 8 if neither
   std::optional<std::int64_t> global_batch_size = {};      ///< rows of an update, over all ranks
   std::optional<std::int64_t> eval_per_device_batch_size = {};  ///< nothing: as in training
-  std::optional<std::int64_t> max_updates = {};    ///< ends the run, if the epochs don't before
-  std::int64_t gradient_accumulation_steps = 1;    ///< micro-batches of an update
+  std::optional<std::int64_t> max_updates = {};  ///< ends the run, if the epochs don't before
+  std::int64_t gradient_accumulation_steps = 1;  ///< micro-batches of an update
+  /// From which epoch on (from 1) it is how many instead, such as {{3, 2}, {6, 4}}.
+  std::map<std::int64_t, std::int64_t> accumulation_schedule = {};
   std::optional<double> clip_gradient_norm = {};   ///< of all of an optimizer's gradients together
   std::optional<double> clip_gradient_value = {};  ///< of each number
   SchedulerFactory scheduler = {};  ///< makes the scheduler of each optimizer, such as cosine({})
@@ -42,7 +46,11 @@ struct TrainOptions {
   LoaderOptions eval_loader = {};
   std::optional<std::int64_t> limit_train_batches = {};  ///< micro-batches of an epoch, at most
   std::optional<std::int64_t> limit_eval_batches = {};   ///< batches of an evaluation, at most
-  bool reset_history = true;  ///< false goes on with the rows of the run before
+  std::int64_t sanity_eval_batches = 0;  ///< evaluated before training, to find mistakes early
+  bool fast_dev_run = false;             ///< one epoch of one update and one evaluation batch
+  std::optional<std::int64_t> overfit_batches = {};  ///< trains each epoch on the same first ones
+  bool track_gradient_norm = false;  ///< into the history, also where no clipping computes it
+  bool reset_history = true;         ///< false goes on with the rows of the run before
   NonFinite non_finite = NonFinite::kThrow;
   std::uint64_t seed = 0;  ///< of the order of samples and of their random streams, and of the
                            ///< model's random numbers with several ranks or shards
@@ -57,6 +65,12 @@ struct TrainOptions {
 struct EvalOptions {
   std::int64_t per_device_batch_size = 8;
   LoaderOptions loader = {};
+  std::optional<std::int64_t> limit_batches = {};
+};
+
+/// What `Trainer::evaluate_intermediate` is asked to do.
+struct IntermediateEvalOptions {
+  std::string prefix = "intermediate_eval_";  ///< of the metrics' names
   std::optional<std::int64_t> limit_batches = {};
 };
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/core/loss_function.h"
@@ -24,7 +25,8 @@
 
 namespace torch_accelerated {
 
-class EpochMeans;  // the library's own, as the next
+class EpochMeans;  // the library's own, as the next two
+struct EpochSummary;
 struct TrainerState;
 
 /// When a metric is computed.
@@ -53,6 +55,13 @@ class Trainer {
 
   /// The same on a user's own batches.
   RunResult train(BatchSource& source, TrainOptions options);
+
+  /// Evaluates on the run's evaluation dataset from an event or a step of the run, which goes on as
+  /// if nothing had happened: modules have their modes back. What it finds goes into the history:
+  /// into the epoch's row when its training has ended, before that into a row of its own. Cut short
+  /// by a stop, it finds nothing. Collective.
+  /// @throws StateError  no run with an `eval_dataset` is going on, or it is evaluating right now.
+  EvalResult evaluate_intermediate(const IntermediateEvalOptions& options = {});
 
   /// Evaluates without training; the history stays as it is.
   EvalResult evaluate(Dataset dataset, EvalOptions options = {});
@@ -90,6 +99,11 @@ class Trainer {
   /// reason counts, and a request made while nothing runs is forgotten when the next run starts.
   void request_stop(std::string reason);
 
+  /// Asks for an intermediate evaluation, by all ranks together, after the update in progress: the
+  /// first one whose gradients are reduced after the request. Callable from any thread and on any
+  /// rank; nothing where the run has no `eval_dataset`.
+  void request_evaluation() noexcept;
+
   /// Whether this rank has requested a stop; other ranks may not know of it yet.
   bool stop_requested() const noexcept;
 
@@ -100,6 +114,20 @@ class Trainer {
   Accelerator& accelerator() const noexcept;
   CallbackList& callbacks() noexcept;
   const History& history() const noexcept;
+
+  /// Keeps the rows somewhere else than in memory.
+  /// @throws ArgumentError  null.
+  /// @throws StateError     during a run.
+  void use_history(std::unique_ptr<History> history);
+
+  /// Metrics that each epoch's row of the run in progress will have; a step's own `scalars` come on
+  /// top.
+  std::vector<std::string> metric_names() const;
+
+  /// For callbacks that watch a metric, before training starts.
+  /// @throws ArgumentError  no row can have `name`; suggests the nearest. `watcher` starts the
+  ///                        message.
+  void require_metric(const std::string& watcher, const std::string& name) const;
 
   /// What the current or last run does.
   /// @throws StateError  before the first run.
@@ -151,6 +179,7 @@ class Trainer {
   void set_up_run();
   void set_up_alone();
   bool is_complete() const;
+  void sanity_evaluation();
   void begin_epoch();
   bool train_one_epoch();
   StepOutput micro_batch(Batch given);
@@ -165,11 +194,15 @@ class Trainer {
   void end_update();
   void close_open_windows();
   void end_epoch();
+  HistoryRow make_row(const EpochSummary& training);
+  void take_requests();
   RunResult end_run();
 
   void evaluate_batch(const Batch& given, EvalResult& result, EpochMeans& means);
   EvalResult evaluation(BatchSource& source, std::int64_t epoch,
-                        std::optional<std::int64_t> limit_batches);
+                        const IntermediateEvalOptions& options, bool is_intermediate);
+  bool read_all(BatchSource& source, std::optional<std::int64_t> limit, EvalResult& result,
+                EpochMeans& means);
   EvalResult evaluate_alone(BatchSource& source, const EvalOptions& options);
 
   std::unique_ptr<TrainerState> state_;

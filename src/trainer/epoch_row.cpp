@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an epoch leaves in the history, and which names that will have.
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "base/nearest.h"
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/trainer/trainer.h"
+#include "trainer/trainer_state.h"
+
+namespace torch_accelerated {
+namespace {
+
+// "learning_rate" of the first group of the Trainer's own optimizer; others by name and number.
+std::string rate_name(const OptimizerSlot& slot, bool is_own, std::size_t group) {
+  std::string name = "learning_rate";
+  if (!is_own) name += "_" + slot.name;
+  if (group > 0) name += concat("_", group);
+  return name;
+}
+
+void set_rates(MetricValues& metrics, const std::vector<OptimizerSlot>& slots) {
+  for (const auto& slot : slots) {
+    const bool is_own = &slot == &slots.front();
+    for (std::size_t i = 0; i < slot.rates.size(); ++i) {
+      metrics.set(rate_name(slot, is_own, i), slot.rates[i]);
+    }
+  }
+}
+
+}  // namespace
+
+void OptimizerSlot::note_rates() {
+  const auto& groups = optimizer->param_groups();
+  rates.resize(groups.size());
+  for (std::size_t i = 0; i < groups.size(); ++i) rates[i] = groups[i].options().get_lr();
+}
+
+HistoryRow Trainer::make_row(const EpochSummary& training) {
+  auto& state = *state_;
+  auto& run = *state.run;
+  HistoryRow row{run.first_epoch + state.progress.epoch, state.progress.update, run.train_metrics};
+  if (run.eval_source) {
+    const auto found =
+        evaluation(*run.eval_source, state.progress.epoch,
+                   {.prefix = "eval_", .limit_batches = run_config().limit_eval_batches}, false);
+    row.metrics.merge(found.metrics);
+  }
+  row.metrics.merge(std::exchange(run.beside, {}));
+  set_rates(row.metrics, state.optimizers);
+  row.metrics.set("rows_per_second", static_cast<double>(training.rows) / training.seconds);
+  const std::chrono::duration<double> epoch = std::chrono::steady_clock::now() - run.epoch_began;
+  const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - run.began;
+  row.metrics.set("seconds", state.main_clock(epoch.count()));
+  if (const auto total = run_config().total_updates) {
+    const auto done = static_cast<double>(std::max<std::int64_t>(state.progress.update, 1));
+    const auto left = static_cast<double>(*total - state.progress.update);
+    row.metrics.set("eta_seconds", state.main_clock(whole.count() / done * std::max(left, 0.0)));
+  }
+  return row;
+}
+
+std::vector<std::string> Trainer::metric_names() const {
+  const auto& config = run_config();
+  std::vector<std::string> names = {"train_loss", "learning_rate", "rows_per_second", "seconds"};
+  const bool evaluates = config.eval_rows.has_value();
+  if (evaluates) names.emplace_back("eval_loss");
+  for (const auto& [name, metric, phases] : state_->metrics) {
+    if (phases == MetricPhases::kTrainingAndEvaluation) names.push_back("train_" + name);
+    if (evaluates) names.push_back("eval_" + name);
+  }
+  if (config.clip_gradient_norm || config.track_gradient_norm) {
+    names.emplace_back("train_gradient_norm");
+  }
+  if (config.total_updates) names.emplace_back("eta_seconds");
+  for (const auto& callback : state_->callbacks) {
+    for (auto& name : callback->metric_names(*this)) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+void Trainer::require_metric(const std::string& watcher, const std::string& name) const {
+  const auto names = metric_names();
+  if (std::find(names.begin(), names.end(), name) != names.end()) return;
+  // The steps of a subclass may report scalars, whose names come with the first of them.
+  const auto& self = *this;
+  if (typeid(self) != typeid(Trainer)) return;
+  std::string list;
+  for (const auto& known : names) list += (list.empty() ? "" : ", ") + known;
+  throw ArgumentError(concat(watcher, ": there will be no metric '", name, "'; did you mean '",
+                             nearest(name, names), "'? There will be: ", list,
+                             run_config().eval_rows ? "" : "; eval_... need an eval_dataset"));
+}
+
+}  // namespace torch_accelerated
