@@ -6,6 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "ranks/same_bits.h"
 #include "support/tiny.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 
@@ -66,17 +67,6 @@ ta::RunResult train_over_hole(ta::Accelerator& ranks, torch::nn::Sequential net,
                                             .global_batch_size = 8,
                                             .train_loader = {.shuffle = false},
                                             .non_finite = policy});
-}
-
-void expect_same_bits_everywhere(ta::Accelerator& ranks, const torch::nn::Sequential& net) {
-  for (const auto& parameter : net->parameters()) {
-    const auto mine = parameter.detach().unsqueeze(0);
-    const auto all = ranks.gather(mine);
-    for (std::int64_t rank = 0; rank < ranks.world_size(); ++rank) {
-      EXPECT_TRUE(torch::equal(all[rank], mine[0]));
-    }
-    EXPECT_TRUE(torch::isfinite(mine).all().item<bool>());
-  }
 }
 
 TEST(Agreement, ALossThatIsNotFiniteOnOneRankThrowsOnAll) {

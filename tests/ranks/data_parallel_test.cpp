@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "ranks/same_bits.h"
 #include "support/tiny.h"
 
 namespace tests {
@@ -137,13 +138,7 @@ TEST(DataParallel, AllRanksEndWithTheSameBits) {
              .dataset = tiny_batch(61),
              .dtype = torch::kFloat32},
             ranks);
-  for (const auto& parameter : ended.net->parameters()) {
-    const auto mine = parameter.detach().unsqueeze(0);
-    const auto all = ranks.gather(mine);
-    for (std::int64_t rank = 0; rank < ranks.world_size(); ++rank) {
-      EXPECT_TRUE(torch::equal(all[rank], mine[0]));
-    }
-  }
+  expect_same_bits_everywhere(ranks, ended.net);
 }
 
 torch::nn::Sequential trained_with(const ta::AcceleratorOptions& options) {
@@ -205,13 +200,7 @@ TEST(DataParallel, GradientsThatComeBesideTheBucketsAreReducedToo) {
   const auto overlapped = trained(ta::make_world(), ta::Overlap::kOn);
   EXPECT_TRUE(equal_bits(*overlapped, *plain));
   ta::Accelerator ranks;
-  for (const auto& parameter : overlapped->parameters()) {
-    const auto mine = parameter.detach().unsqueeze(0);
-    const auto all = ranks.gather(mine);
-    for (std::int64_t rank = 0; rank < ranks.world_size(); ++rank) {
-      EXPECT_TRUE(torch::equal(all[rank], mine[0]));
-    }
-  }
+  expect_same_bits_everywhere(ranks, overlapped);
 }
 
 TEST(DataParallel, EachRankDrawsRandomNumbersOfItsOwn) {

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options and requests that change how a run goes, on several ranks.
+#include <gmock/gmock.h>
+
+#include "ranks/same_bits.h"
+#include "support/tiny.h"
+
+namespace tests {
+namespace {
+
+struct Outcome {
+  torch::nn::Sequential net = tiny_net(7, torch::kFloat64);
+  ta::RunResult result;
+  std::vector<ta::HistoryRow> rows;
+};
+
+Outcome trained(ta::Accelerator& accelerator, ta::TrainOptions options,
+                ta::CallbackList callbacks = {}) {
+  Outcome outcome;
+  auto optimizer = sgd(outcome.net);
+  ta::Trainer trainer(outcome.net, torch::nn::MSELoss(), optimizer, std::move(callbacks),
+                      &accelerator);
+  options.num_epochs = 3;
+  options.eval_dataset = tiny_batch(11, 3, torch::kFloat64);
+  outcome.result = trainer.train(tiny_batch(37, 1, torch::kFloat64), options);
+  outcome.rows = trainer.history().rows();
+  return outcome;
+}
+
+TEST(RunOptions, AnAccumulationScheduleIsThatOfOneProcess) {
+  ta::Accelerator ranks;
+  ta::Accelerator alone(ta::make_single_world());
+  const auto options = [](std::int64_t rows) {
+    return ta::TrainOptions{.per_device_batch_size = rows,
+                            .accumulation_schedule = {{2, 3}},
+                            .train_loader = {.num_workers = 1}};
+  };
+  const auto together = trained(ranks, options(2));
+  const auto single = trained(alone, options(2 * ranks.world_size()));
+  EXPECT_EQ(together.result.progress.update, single.result.progress.update);
+  EXPECT_LE(relative_difference(*together.net, *single.net), 1e-12);
+  expect_same_bits_everywhere(ranks, together.net);
+}
+
+TEST(RunOptions, AnEvaluationThatOneRankRequestsIsMadeByAllTogether) {
+  ta::Accelerator ranks;
+  const int last = ranks.world_size() - 1;
+  ta::CallbackList callbacks(AtStepEnd([&](ta::Trainer& trainer, const ta::TrainStepEnd& event) {
+    if (ranks.rank() == last && event.updates == 1) trainer.request_evaluation();
+  }));
+  const auto outcome = trained(ranks, {.global_batch_size = 4}, std::move(callbacks));
+  ASSERT_EQ(outcome.rows.size(), 4U);
+  EXPECT_TRUE(outcome.rows[0].is_intermediate);
+  EXPECT_EQ(outcome.rows[0].updates, 2);
+  const auto loss = torch::full({1}, outcome.rows[0].metrics["intermediate_eval_loss"]);
+  const auto losses = ranks.gather(loss);
+  EXPECT_TRUE(torch::equal(losses, losses[0].expand_as(losses)));
+}
+
+TEST(RunOptions, TrialRunsAndTheNormAreThoseOfOneProcess) {
+  ta::Accelerator ranks;
+  ta::Accelerator alone(ta::make_single_world());
+  const ta::TrainOptions options{.global_batch_size = 4,
+                                 .sanity_eval_batches = 1,
+                                 .overfit_batches = 2,
+                                 .track_gradient_norm = true};
+  const auto together = trained(ranks, options);
+  const auto single = trained(alone, options);
+  EXPECT_EQ(together.result.progress.update, 6);
+  EXPECT_LE(relative_difference(*together.net, *single.net), 1e-12);
+  EXPECT_NEAR(together.result.metrics["train_gradient_norm"],
+              single.result.metrics["train_gradient_norm"], 1e-12);
+}
+
+}  // namespace
+}  // namespace tests
