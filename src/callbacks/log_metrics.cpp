@@ -11,6 +11,7 @@ namespace {
 
 std::string shown(const std::string& name, double value) {
   if (name == "rows_per_second") return concat(std::fixed, std::setprecision(0), value, " rows/s");
+  if (name == "eta_seconds") return concat("eta ", std::fixed, std::setprecision(0), value, " s");
   if (name == "seconds") return concat(std::fixed, std::setprecision(1), value, " s");
   return concat(name, " ", std::setprecision(4), value);
 }
@@ -25,7 +26,25 @@ std::string line_of(const MetricValues& metrics) {
 
 }  // namespace
 
+void LogMetrics::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
+  rows_ = trainer.history().rows().size();
+}
+
+void LogMetrics::on_train_step_end(Trainer& trainer, const TrainStepEnd& event) {
+  if (event.update_ended) print_intermediate(trainer);
+}
+
+void LogMetrics::print_intermediate(Trainer& trainer) {
+  const auto& rows = trainer.history().rows();
+  for (; rows_ < rows.size(); ++rows_) {
+    const auto& row = rows[rows_];
+    if (!row.is_intermediate) continue;
+    trainer.print(concat("Update ", row.updates, ": ", line_of(row.metrics)));
+  }
+}
+
 void LogMetrics::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) {
+  print_intermediate(trainer);
   trainer.print(line_of(event.metrics));
 }
 

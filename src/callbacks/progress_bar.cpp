@@ -116,31 +116,36 @@ class ProgressBar::Line {
   Clock::time_point last_drawn_;
 };
 
-ProgressBar::ProgressBar() : line_(std::make_unique<Line>()) {}
+ProgressBar::ProgressBar()
+    : training_(std::make_unique<Line>()), evaluation_(std::make_unique<Line>()) {}
 ProgressBar::ProgressBar(ProgressBar&&) noexcept = default;
 ProgressBar::~ProgressBar() = default;
 
 void ProgressBar::on_train_epoch_start(Trainer& trainer, const TrainEpochStart& event) {
-  line_->open(trainer.accelerator().is_main_process(), "train", event.batches);
+  training_->open(trainer.accelerator().is_main_process(), "train", event.batches);
 }
 
 void ProgressBar::on_train_step_end(Trainer& trainer, const TrainStepEnd& event) {
-  line_->update(event.micro_batch + 1,
-                [&] { return concat("  loss ", std::setprecision(4), trainer.progress().loss); });
+  training_->update(event.micro_batch + 1, [&] {
+    return concat("  loss ", std::setprecision(4), trainer.progress().loss);
+  });
 }
 
-void ProgressBar::on_train_epoch_end(Trainer&, const TrainEpochEnd&) { line_->close(); }
+void ProgressBar::on_train_epoch_end(Trainer&, const TrainEpochEnd&) { training_->close(); }
 
 void ProgressBar::on_eval_epoch_start(Trainer& trainer, const EvalEpochStart& event) {
-  line_->open(trainer.accelerator().is_main_process(), "evaluate", event.batches);
+  evaluation_->open(trainer.accelerator().is_main_process(), "evaluate", event.batches);
 }
 
 void ProgressBar::on_eval_step_end(Trainer&, const EvalStepEnd& event) {
-  line_->update(event.batch_index + 1, [] { return std::string(); });
+  evaluation_->update(event.batch_index + 1, [] { return std::string(); });
 }
 
-void ProgressBar::on_eval_epoch_end(Trainer&, const EvalEpochEnd&) { line_->close(); }
+void ProgressBar::on_eval_epoch_end(Trainer&, const EvalEpochEnd&) { evaluation_->close(); }
 
-void ProgressBar::on_stop_training_error(Trainer&, const StopTrainingError&) { line_->close(); }
+void ProgressBar::on_stop_training_error(Trainer&, const StopTrainingError&) {
+  evaluation_->close();
+  training_->close();
+}
 
 }  // namespace torch_accelerated

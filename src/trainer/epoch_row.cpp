@@ -46,6 +46,7 @@ HistoryRow Trainer::make_row(const EpochSummary& training) {
     const auto found =
         evaluation(*run.eval_source, state.progress.epoch,
                    {.prefix = "eval_", .limit_batches = run_config().limit_eval_batches}, false);
+    run.cut_short = found.metrics.empty();
     row.metrics.merge(found.metrics);
   }
   row.metrics.merge(std::exchange(run.beside, {}));
@@ -62,14 +63,20 @@ HistoryRow Trainer::make_row(const EpochSummary& training) {
   return row;
 }
 
+std::vector<std::string> Trainer::evaluation_metrics() const {
+  std::vector<std::string> names = {"loss"};
+  for (const auto& metric : state_->metrics) names.push_back(metric.name);
+  return names;
+}
+
 std::vector<std::string> Trainer::metric_names() const {
   const auto& config = run_config();
   std::vector<std::string> names = {"train_loss", "learning_rate", "rows_per_second", "seconds"};
-  const bool evaluates = config.eval_rows.has_value();
-  if (evaluates) names.emplace_back("eval_loss");
   for (const auto& [name, metric, phases] : state_->metrics) {
     if (phases == MetricPhases::kTrainingAndEvaluation) names.push_back("train_" + name);
-    if (evaluates) names.push_back("eval_" + name);
+  }
+  if (config.eval_rows) {
+    for (const auto& name : evaluation_metrics()) names.push_back("eval_" + name);
   }
   if (config.clip_gradient_norm || config.track_gradient_norm) {
     names.emplace_back("train_gradient_norm");

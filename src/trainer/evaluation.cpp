@@ -78,6 +78,7 @@ EvalResult Trainer::evaluate(BatchSource& source, EvalOptions options) {
 EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& options) {
   auto& state = *state_;
   accelerator().together("evaluate", [&] { state.prepare(*this); });
+  if (!state.config) state.config = evaluation_config(source, options);
   evaluation_run_start();
   state.notify(*this, &Callback::on_evaluation_run_start,
                EvaluationRunStart{batches_of(source, options.limit_batches)});
@@ -88,6 +89,21 @@ EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& optio
   evaluation_run_end();
   state.notify(*this, &Callback::on_evaluation_run_end, EvaluationRunEnd{result});
   return result;
+}
+
+// What can be told of an evaluation before any run.
+RunConfig Trainer::evaluation_config(const BatchSource& source, const EvalOptions& options) const {
+  RunConfig config;
+  const auto batches = batches_of(source, options.limit_batches);
+  if (batches) config.eval_rows = source.rows_of(0, *batches);
+  config.eval_per_device_batch_size = options.per_device_batch_size;
+  config.limit_eval_batches = options.limit_batches;
+  config.device = accelerator().device().str();
+  config.mixed_precision = to_string(accelerator().mixed_precision());
+  config.world_size = accelerator().world_size();
+  config.optimizers = "none";
+  config.scheduler = "none";
+  return config;
 }
 
 EvalResult Trainer::evaluate_intermediate(const IntermediateEvalOptions& options) {

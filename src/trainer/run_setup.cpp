@@ -6,6 +6,7 @@
 
 #include "base/arithmetic.h"
 #include "base/text.h"
+#include "schedulers/momentum.h"
 #include "torch_accelerated/base/error.h"
 #include "trainer/run_objects.h"
 #include "trainer/trainer_state.h"
@@ -36,6 +37,14 @@ std::vector<double> rates_of(const torch::optim::Optimizer& optimizer) {
   std::vector<double> rates;
   for (const auto& group : optimizer.param_groups()) rates.push_back(group.options().get_lr());
   return rates;
+}
+
+std::vector<std::optional<double>> momenta_of(const torch::optim::Optimizer& optimizer) {
+  std::vector<std::optional<double>> momenta;
+  momenta.reserve(optimizer.param_groups().size());
+  for (const auto& group : optimizer.param_groups())
+    momenta.push_back(momentum_of(group.options()));
+  return momenta;
 }
 
 std::string described_optimizers(const TrainerState& state) {
@@ -248,12 +257,17 @@ void Trainer::set_up_alone() {
   for (auto& slot : state.optimizers) {
     slot.optimizer->zero_grad();
     slot.rates_before_run = rates_of(*slot.optimizer);
+    slot.momenta_before_run = momenta_of(*slot.optimizer);
     slot.scheduler = create_scheduler(*slot.optimizer, run.options, *state.config);
     if (slot.scheduler) {
       state.config->scheduler = slot.scheduler->name();
     } else {
       slot.rates_before_run.clear();  // nobody changes them
     }
+  }
+  for (const auto& slot : state.optimizers) {
+    const auto watched = slot.scheduler ? slot.scheduler->watched_metric() : std::string();
+    if (!watched.empty()) require_metric(slot.scheduler->name(), watched);
   }
   state.progress.learning_rate = optimizer().param_groups().front().options().get_lr();
 }

@@ -71,12 +71,12 @@ CallbackList& Trainer::callbacks() noexcept { return state_->callbacks; }
 
 const History& Trainer::history() const noexcept { return *state_->history; }
 
-void Trainer::use_history(std::unique_ptr<History> history) {
+std::unique_ptr<History> Trainer::use_history(std::unique_ptr<History> history) {
   state_->require_idle("use_history");
   if (!history) {
     throw ArgumentError("use_history: it is null; give one, such as InMemoryHistory");
   }
-  state_->history = std::move(history);
+  return std::exchange(state_->history, std::move(history));
 }
 
 const RunConfig& Trainer::run_config() const {

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/text.h"
+#include "schedulers/momentum.h"
 #include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
@@ -85,7 +86,8 @@ void TrainerState::prepare(Trainer& trainer) {
 }
 
 void TrainerState::end_epoch_of_schedulers() {
-  const auto newest = [this](std::string_view name) { return history->find_latest(name); };
+  if (run->cut_short) return;
+  const auto newest = [this](std::string_view name) { return run->metrics.find(name); };
   for (auto& slot : optimizers) {
     if (slot.scheduler) slot.scheduler->end_epoch(newest);
   }
@@ -98,6 +100,9 @@ void TrainerState::release_run() noexcept {
     auto& groups = slot.optimizer->param_groups();
     for (std::size_t i = 0; i < slot.rates_before_run.size() && i < groups.size(); ++i) {
       groups[i].options().set_lr(slot.rates_before_run[i]);
+      if (const auto momentum = slot.momenta_before_run[i]) {
+        set_momentum(groups[i].options(), *momentum);
+      }
     }
     slot.rates_before_run.clear();
   }

@@ -27,6 +27,7 @@ struct OptimizerSlot {
   std::string name;
   torch::optim::Optimizer* optimizer;
   std::unique_ptr<Scheduler> scheduler = nullptr;
+  std::vector<std::optional<double>> momenta_before_run = {};  // likewise
   std::vector<double> rates_before_run = {};  // given back at the end: a schedule is the run's
   std::vector<double> rates = {};             // of the last update, one a param group
 
@@ -66,6 +67,7 @@ struct Run {
   bool in_epoch = false;
   std::int64_t first_epoch = 0;     // of the history's rows that were there before, the last one's
   bool evaluating = false;          // batches are being read for an evaluation
+  bool cut_short = false;           // whether a stop has ended the epoch's evaluation
   EpochMeans means = {};            // of the epoch in progress
   std::int64_t rows = 0;            // of the epoch in progress
   MetricValues train_metrics = {};  // of the last finished epoch

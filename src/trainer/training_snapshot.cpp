@@ -46,32 +46,20 @@ bool copy_tensors_of_types(ParamState& copy) {
   return (done(dynamic_cast<Types*>(&copy)) || ...);
 }
 
-// For an optimizer of the program's own, by what it writes into files.
-void copy_by_archive(const ParamState& state, ParamState& copy) {
-  std::stringstream bytes;
-  torch::serialize::OutputArchive written;
-  state.serialize(written);
-  written.save_to(bytes);
-  torch::serialize::InputArchive read;
-  read.load_from(bytes);
-  copy.serialize(read);
+// What an optimizer of the program's own writes into files.
+std::string archive_of(const ParamState& state) {
+  std::ostringstream bytes;
+  torch::serialize::OutputArchive archive;
+  state.serialize(archive);
+  archive.save_to(bytes);
+  return bytes.str();
 }
 
-std::unique_ptr<ParamState> deep_copy(const ParamState& state) {
-  using namespace torch::optim;
-  try {
-    auto copy = state.clone();
-    if (!copy_tensors_of_types<SGDParamState, AdamParamState, AdamWParamState, RMSpropParamState,
-                               AdagradParamState>(*copy)) {
-      copy_by_archive(state, *copy);
-    }
-    return copy;
-  } catch (const c10::Error& error) {
-    throw ArgumentError(concat("the optimizer's state, a ", c10::demangle(typeid(state).name()),
-                               ", can't be copied to give it back; implement its clone() and "
-                               "serialize(), or use an optimizer that hasn't stepped yet: ",
-                               error.what_without_backtrace()));
-  }
+void read_archive(const std::string& bytes, ParamState& state) {
+  std::istringstream stream(bytes);
+  torch::serialize::InputArchive archive;
+  archive.load_from(stream);
+  state.serialize(archive);
 }
 
 }  // namespace
@@ -95,7 +83,24 @@ TrainingSnapshot::TrainingSnapshot(torch::nn::Module& module, torch::optim::Opti
     modes_.emplace_back(part.get(), part->is_training());
   }
   for (const auto& [key, state] : optimizer.state()) {
-    if (state) states_.emplace_back(key, deep_copy(*state));
+    if (state) save(key, *state);
+  }
+}
+
+void TrainingSnapshot::save(void* key, const ParamState& state) {
+  using namespace torch::optim;
+  try {
+    SavedState saved{key, state.clone(), {}};
+    if (!copy_tensors_of_types<SGDParamState, AdamParamState, AdamWParamState, RMSpropParamState,
+                               AdagradParamState>(*saved.state)) {
+      saved.archive = archive_of(state);
+    }
+    states_.push_back(std::move(saved));
+  } catch (const c10::Error& error) {
+    throw ArgumentError(concat("the optimizer's state, a ", c10::demangle(typeid(state).name()),
+                               ", can't be copied to give it back; implement its clone() and "
+                               "serialize(), or use an optimizer that hasn't stepped yet: ",
+                               error.what_without_backtrace()));
   }
 }
 
@@ -110,7 +115,10 @@ void TrainingSnapshot::give_back() {
   for (const auto& [part, mode] : modes_) part->train(mode);
   auto& states = optimizer_->state();
   states.clear();
-  for (auto& [key, state] : states_) states[key] = std::move(state);
+  for (auto& [key, state, archive] : states_) {
+    if (!archive.empty()) read_archive(archive, *state);
+    states[key] = std::move(state);
+  }
 }
 
 }  // namespace torch_accelerated

@@ -20,15 +20,20 @@ class TrainingSnapshot {
   void give_back();
 
  private:
-  using OptimizerStates =
-      std::vector<std::pair<void*, std::unique_ptr<torch::optim::OptimizerParamState>>>;
+  struct SavedState {
+    void* key;  // the optimizer's own
+    std::unique_ptr<torch::optim::OptimizerParamState> state;
+    std::string archive;  // of a type that isn't LibTorch's: `state` shares its tensors until then
+  };
+
+  void save(void* key, const torch::optim::OptimizerParamState& state);
 
   torch::nn::Module* module_;
   torch::optim::Optimizer* optimizer_;
   std::vector<std::pair<torch::Tensor, torch::Tensor>> parameters_;  // each with its copy
   std::vector<std::pair<std::string, torch::Tensor>> buffers_;
   std::vector<std::pair<torch::nn::Module*, bool>> modes_;
-  OptimizerStates states_;
+  std::vector<SavedState> states_;
 };
 
 }  // namespace torch_accelerated

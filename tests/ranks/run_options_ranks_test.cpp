@@ -72,5 +72,22 @@ TEST(RunOptions, TrialRunsAndTheNormAreThoseOfOneProcess) {
               single.result.metrics["train_gradient_norm"], 1e-12);
 }
 
+TEST(RunOptions, AScheduleAndMaxUpdatesCountUpdatesOfAllRanksOnce) {
+  ta::Accelerator ranks;
+  std::vector<double> rates;
+  ta::CallbackList callbacks(AtStepEnd([&](ta::Trainer& trainer, const ta::TrainStepEnd& event) {
+    if (event.update_ended) rates.push_back(trainer.progress().learning_rate);
+  }));
+  const auto outcome =
+      trained(ranks, {.global_batch_size = 4, .max_updates = 12, .scheduler = ta::cosine()},
+              std::move(callbacks));
+  EXPECT_EQ(outcome.result.progress.update, 12);
+  ASSERT_EQ(rates.size(), 12U);
+  for (std::size_t u = 0; u < rates.size(); ++u) {
+    const ta::CosineOptions whole{.total_updates = 12};
+    EXPECT_NEAR(rates[u], ta::cosine_rate(static_cast<std::int64_t>(u), 0.1, whole), 1e-15);
+  }
+}
+
 }  // namespace
 }  // namespace tests

@@ -29,11 +29,21 @@ TEST(CosineRate, WarmsUpLinearlyToTheBaseRate) {
   EXPECT_EQ(ta::cosine_rate(10, 0.2, kWhole), 0.2);
 }
 
+// D8: the cosine's bound is the run's length less the cool-down, not less the warm-up as well.
 TEST(CosineRate, ReachesItsMinimumAtTheCoolDownAndNotBefore) {
-  EXPECT_GT(ta::cosine_rate(94, 0.2, kWhole), 0.01);
+  for (std::int64_t update = 11; update < 95; ++update) {
+    EXPECT_LT(ta::cosine_rate(update, 0.2, kWhole), ta::cosine_rate(update - 1, 0.2, kWhole));
+    EXPECT_GT(ta::cosine_rate(update, 0.2, kWhole), 0.01);
+  }
   for (std::int64_t update = 95; update <= 100; ++update) {
     EXPECT_EQ(ta::cosine_rate(update, 0.2, kWhole), 0.01);
   }
+}
+
+TEST(CosineRate, TakesItsMinimumAsARatioOfEachGroupsRate) {
+  const ta::CosineOptions options{.min_ratio = 0.25, .total_updates = 10};
+  EXPECT_EQ(ta::cosine_rate(10, 0.2, options), 0.05);
+  EXPECT_EQ(ta::cosine_rate(10, 0.4, options), 0.1);
 }
 
 TEST(CosineScheduler, CoversTheRunAndEachGroupFromItsOwnRate) {
@@ -69,7 +79,7 @@ TEST(CosineScheduler, RefusesLengthsThatLeaveNothing) {
   EXPECT_THAT(
       message_of<ta::ArgumentError>([] { ta::cosine({.warmup_updates = -1, .min_rate = -2.0}); }),
       testing::AllOf(HasSubstr("warmup_updates must be >= 0, got -1"),
-                     HasSubstr("min_rate must be >= 0, got -2")));
+                     HasSubstr("min_rate must be finite and >= 0, got -2")));
 }
 
 }  // namespace

@@ -66,6 +66,13 @@ class DataError : public Error {
   ExitCode exit_code() const noexcept override { return ExitCode::kData; }
 };
 
+/// A file or a disk that can't be read or written, with what the system said.
+class FileError : public Error {
+ public:
+  using Error::Error;
+  ExitCode exit_code() const noexcept override { return ExitCode::kInputOutput; }
+};
+
 /// A number that training can't go on with, such as a loss that is not finite.
 class NumericError : public Error {
  public:

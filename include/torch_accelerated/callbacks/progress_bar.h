@@ -25,7 +25,8 @@ class ProgressBar : public Callback {
 
  private:
   class Line;
-  std::unique_ptr<Line> line_;
+  std::unique_ptr<Line> training_;
+  std::unique_ptr<Line> evaluation_;  // in the place of the other for as long as it is open
 };
 
 }  // namespace torch_accelerated

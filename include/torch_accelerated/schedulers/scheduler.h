@@ -25,6 +25,9 @@ class Scheduler : public Stateful {
   virtual void end_epoch(const std::function<std::optional<double>(std::string_view)>& /*metric*/) {
   }
 
+  /// The metric that end_epoch looks up, which the run must have; empty for none.
+  virtual std::string watched_metric() const { return {}; }
+
   /// What it is called in the run's table, such as "cosine".
   virtual std::string name() const = 0;
 };
@@ -36,25 +39,43 @@ using SchedulerFactory =
 /// The learning rate of update `update` (from 0) for a group that began with `base_rate`.
 using RateCurve = std::function<double(std::int64_t update, double base_rate)>;
 
-/// A scheduler that follows a pure function of the update's index, each param group from its own
-/// rate at construction; the rates of update 0 are set at once. The optimizer outlives it.
+/// The momentum of update `update` (from 0) for a group that began with `base_momentum`.
+using MomentumCurve = std::function<double(std::int64_t update, double base_momentum)>;
+
+/// What a schedule sets, as pure functions of the update's index.
+struct Curve {
+  RateCurve rate;
+  MomentumCurve momentum = {};  ///< empty: the momentum stays as it is
+  double least_base_rate = 0;   ///< a group that begins lower is refused: its minimum lies above it
+};
+
+/// A scheduler that follows a Curve, each param group from its own rate and momentum at
+/// construction; the values of update 0 are set at once. The optimizer outlives it.
+///
+/// Momentum is that of SGD and RMSprop, and the first beta of Adam and AdamW.
 class CurveScheduler : public Scheduler {
  public:
-  CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, RateCurve curve);
+  /// @throws ArgumentError  a group that begins below `curve.least_base_rate`; a curve with
+  ///                        momentum for an optimizer of another type.
+  CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, Curve curve);
+  CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, RateCurve rate);
 
   void step() override;
   std::string name() const override { return name_; }
 
+  /// The index of the update that comes next and what each param group began with.
   State state() const override;
   void load_state(const State& state) override;
 
  private:
-  void set_rates();
+  void note_new_groups();
+  void set_values();
 
   torch::optim::Optimizer* optimizer_;
   std::string name_;
-  RateCurve curve_;
-  std::vector<double> base_rates_;  // one a param group
+  Curve curve_;
+  std::vector<double> base_rates_;    // one a param group
+  std::vector<double> base_momenta_;  // the same, where the curve has momentum
   std::int64_t update_ = 0;
 };
 

@@ -115,10 +115,15 @@ class Trainer {
   CallbackList& callbacks() noexcept;
   const History& history() const noexcept;
 
-  /// Keeps the rows somewhere else than in memory.
+  /// Keeps the rows in another history, such as one that isn't only in memory.
+  /// @return the one that was in use.
   /// @throws ArgumentError  null.
   /// @throws StateError     during a run.
-  void use_history(std::unique_ptr<History> history);
+  std::unique_ptr<History> use_history(std::unique_ptr<History> history);
+
+  /// What each evaluation finds, without its prefix: "loss" and the added metrics; a step's own
+  /// `scalars` come on top.
+  std::vector<std::string> evaluation_metrics() const;
 
   /// Metrics that each epoch's row of the run in progress will have; a step's own `scalars` come on
   /// top.
@@ -129,8 +134,8 @@ class Trainer {
   ///                        message.
   void require_metric(const std::string& watcher, const std::string& name) const;
 
-  /// What the current or last run does.
-  /// @throws StateError  before the first run.
+  /// What the current or last run does, or an evaluation before any run did.
+  /// @throws StateError  before the first of them.
   const RunConfig& run_config() const;
 
   /// Writes one line to stdout, from the main process only.
@@ -204,6 +209,7 @@ class Trainer {
   bool read_all(BatchSource& source, std::optional<std::int64_t> limit, EvalResult& result,
                 EpochMeans& means);
   EvalResult evaluate_alone(BatchSource& source, const EvalOptions& options);
+  RunConfig evaluation_config(const BatchSource& source, const EvalOptions& options) const;
 
   std::unique_ptr<TrainerState> state_;
 };

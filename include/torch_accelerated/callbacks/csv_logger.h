@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "torch_accelerated/trainer/callback.h"
+
+namespace torch_accelerated {
+
+/// Appends the history's rows to a file of comma-separated values, from the main process only.
+///
+/// The columns are epoch, updates, intermediate and the metrics, in the order in which they came; a
+/// row without one of them has an empty field. Each row is one write of one line. A metric that is
+/// new widens the header: the file is written anew beside and renamed. A file of an earlier run is
+/// gone on with; half a line at its end, which a broken process has left, is cut off.
+class CsvLogger : public Callback {
+ public:
+  /// @throws ArgumentError  an empty path.
+  explicit CsvLogger(std::filesystem::path path);
+
+  /// @throws ArgumentError  the file is there and no CsvLogger's; it stays as it is.
+  /// @throws Error          it can't be written to (exit code 74); so do the other events.
+  void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
+  void on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) override;
+  void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
+
+ private:
+  void write_new_rows(const Trainer& trainer);
+
+  std::filesystem::path path_;
+  std::vector<std::string> columns_;
+  std::size_t written_ = 0;  // rows of the history
+};
+
+}  // namespace torch_accelerated

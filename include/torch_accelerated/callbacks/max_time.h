@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+
+#include "torch_accelerated/trainer/callback.h"
+
+namespace torch_accelerated {
+
+/// Requests a stop when a run has lasted for some time, by the main process's clock.
+///
+/// The clock begins with the run, also with one that goes on from a state, and is read at the end
+/// of each micro-batch.
+class MaxTime : public Callback {
+ public:
+  /// @param limit  such as std::chrono::minutes(90).
+  /// @throws ArgumentError  it isn't positive.
+  explicit MaxTime(std::chrono::milliseconds limit);
+
+  bool concerns_all_ranks() const override { return true; }
+  void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
+
+ private:
+  std::chrono::milliseconds limit_;
+  std::chrono::steady_clock::time_point began_;
+};
+
+}  // namespace torch_accelerated

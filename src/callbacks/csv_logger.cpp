@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "torch_accelerated/callbacks/csv_logger.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "callbacks/line_file.h"
+#include "callbacks/row_text.h"
+#include "torch_accelerated/base/check.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/trainer/trainer.h"
+
+namespace torch_accelerated {
+namespace {
+
+constexpr const char* kName = "CsvLogger";
+
+// The columns of a file that a logger has begun.
+std::vector<std::string> columns_in(const std::string& content, const std::filesystem::path& path) {
+  auto columns = first_columns();
+  const auto end = content.find('\n');
+  auto found = csv_fields(content.substr(0, end));
+  const bool begins =
+      found.size() >= columns.size() && std::equal(columns.begin(), columns.end(), found.begin());
+  if (end == std::string::npos || !begins) {
+    throw ArgumentError(concat(kName, ": ", path,
+                               " is there already, and its first line is no header that begins "
+                               "with epoch,updates,intermediate; give another path, or remove it"));
+  }
+  return found;
+}
+
+// All lines with empty fields for the columns that are new.
+std::string widened(const std::string& content, const std::vector<std::string>& columns,
+                    std::size_t new_columns) {
+  auto text = csv_line(columns);
+  const std::string fields(new_columns, ',');
+  for (auto begin = content.find('\n') + 1; begin < content.size();) {
+    const auto end = std::min(content.find('\n', begin), content.size());
+    text += content.substr(begin, end - begin) + fields + "\n";
+    begin = end + 1;
+  }
+  return text;
+}
+
+}  // namespace
+
+CsvLogger::CsvLogger(std::filesystem::path path) : path_(LineFile(kName, std::move(path)).path()) {
+  OptionCheck check(kName);
+  check.require(!path_.empty(), "path is empty; give a file, such as \"metrics.csv\"");
+  check.throw_if_any();
+}
+
+void CsvLogger::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
+  written_ = trainer.history().rows().size();
+  if (!trainer.accelerator().is_main_process()) return;
+  const LineFile file(kName, path_);
+  file.open();
+  const auto content = file.read();
+  columns_.clear();
+  if (content.empty()) return;
+  columns_ = columns_in(content, path_);
+  file.cut_torn_line(content);
+}
+
+void CsvLogger::on_train_step_end(Trainer& trainer, const TrainStepEnd&) {
+  write_new_rows(trainer);
+}
+
+void CsvLogger::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd&) {
+  write_new_rows(trainer);
+}
+
+void CsvLogger::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
+  write_new_rows(trainer);
+}
+
+void CsvLogger::write_new_rows(const Trainer& trainer) {
+  const auto& rows = trainer.history().rows();
+  if (written_ >= rows.size() || !trainer.accelerator().is_main_process()) return;
+  const LineFile file(kName, path_);
+  for (; written_ < rows.size(); ++written_) {
+    const auto& row = rows[written_];
+    const auto known = columns_.size();
+    if (known == 0) columns_ = first_columns();
+    const bool wider = add_columns(row, columns_);
+    if (known == 0) {
+      file.append(csv_line(columns_) + csv_line(row, columns_));
+    } else if (wider) {
+      file.replace(widened(file.read(), columns_, columns_.size() - known) +
+                   csv_line(row, columns_));
+    } else {
+      file.append(csv_line(row, columns_));
+    }
+  }
+}
+
+}  // namespace torch_accelerated

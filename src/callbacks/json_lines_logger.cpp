@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "torch_accelerated/callbacks/json_lines_logger.h"
+
+#include <utility>
+
+#include "base/text.h"
+#include "callbacks/line_file.h"
+#include "callbacks/row_text.h"
+#include "torch_accelerated/base/check.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/trainer/trainer.h"
+
+namespace torch_accelerated {
+namespace {
+
+constexpr const char* kName = "JsonLinesLogger";
+
+}  // namespace
+
+JsonLinesLogger::JsonLinesLogger(std::filesystem::path path)
+    : path_(LineFile(kName, std::move(path)).path()) {
+  OptionCheck check(kName);
+  check.require(!path_.empty(), "path is empty; give a file, such as \"metrics.jsonl\"");
+  check.throw_if_any();
+}
+
+void JsonLinesLogger::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
+  written_ = trainer.history().rows().size();
+  if (!trainer.accelerator().is_main_process()) return;
+  const LineFile file(kName, path_);
+  file.open();
+  const auto content = file.read();
+  if (!content.empty() && !content.starts_with("{\"epoch\":")) {
+    throw ArgumentError(concat(kName, ": ", path_,
+                               " is there already, and its first line doesn't begin with "
+                               "{\"epoch\":; give another path, or remove it"));
+  }
+  file.cut_torn_line(content);
+}
+
+void JsonLinesLogger::on_train_step_end(Trainer& trainer, const TrainStepEnd&) {
+  write_new_rows(trainer);
+}
+
+void JsonLinesLogger::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd&) {
+  write_new_rows(trainer);
+}
+
+void JsonLinesLogger::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
+  write_new_rows(trainer);
+}
+
+void JsonLinesLogger::write_new_rows(const Trainer& trainer) {
+  const auto& rows = trainer.history().rows();
+  if (written_ >= rows.size() || !trainer.accelerator().is_main_process()) return;
+  const LineFile file(kName, path_);
+  for (; written_ < rows.size(); ++written_) file.append(json_line(rows[written_]));
+}
+
+}  // namespace torch_accelerated

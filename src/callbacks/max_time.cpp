@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "torch_accelerated/callbacks/max_time.h"
+
+#include "base/text.h"
+#include "torch_accelerated/base/check.h"
+#include "torch_accelerated/trainer/trainer.h"
+
+namespace torch_accelerated {
+namespace {
+
+double in_seconds(std::chrono::milliseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+}  // namespace
+
+MaxTime::MaxTime(std::chrono::milliseconds limit) : limit_(limit) {
+  OptionCheck check("MaxTime");
+  check.require(limit > std::chrono::milliseconds(0),
+                concat("limit must be more than 0 s, got ", in_seconds(limit), " s"));
+  check.throw_if_any();
+}
+
+void MaxTime::on_training_run_start(Trainer&, const TrainingRunStart&) {
+  began_ = std::chrono::steady_clock::now();
+}
+
+void MaxTime::on_train_step_end(Trainer& trainer, const TrainStepEnd&) {
+  if (!trainer.accelerator().is_main_process() || trainer.stop_requested()) return;
+  if (std::chrono::steady_clock::now() - began_ < limit_) return;
+  trainer.request_stop(concat("MaxTime: the run has lasted for ", in_seconds(limit_), " s"));
+}
+
+}  // namespace torch_accelerated

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// The examples that show one feature each, run as programs: each ends near the line that the
+// paragraph at its top quotes.
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+
+namespace tests {
+namespace {
+
+struct Finished {
+  int status = 0;
+  std::string output;  // stdout and stderr
+};
+
+// On one thread, as the tests of a machine may run at the same time.
+Finished run(const std::string& example, const std::string& arguments) {
+  const auto command =
+      "OMP_NUM_THREADS=1 " + std::string(EXAMPLES_DIR) + "/" + example + " " + arguments + " 2>&1";
+  auto* pipe = ::popen(command.c_str(), "r");
+  if (pipe == nullptr) throw std::runtime_error("popen: " + command);
+  Finished finished;
+  std::array<char, 4096> buffer{};
+  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr)
+    finished.output += buffer.data();
+  finished.status = WEXITSTATUS(::pclose(pipe));
+  return finished;
+}
+
+std::string last_line(const std::string& text) {
+  std::istringstream stream(text);
+  std::string last;
+  for (std::string line; std::getline(stream, line);) last = line;
+  return last;
+}
+
+const std::regex& number() {
+  static const std::regex pattern("[0-9]+(\\.[0-9]+)?");
+  return pattern;
+}
+
+std::vector<double> numbers_of(const std::string& line) {
+  std::vector<double> numbers;
+  for (std::sregex_iterator at(line.begin(), line.end(), number()), end; at != end; ++at) {
+    numbers.push_back(std::stod(at->str()));
+  }
+  return numbers;
+}
+
+// What stands between the numbers.
+std::string words_of(const std::string& line) { return std::regex_replace(line, number(), "#"); }
+
+struct Promise {
+  std::string line;
+  double margin = 0;
+};
+
+// `Ends near "LINE", within MARGIN.` of the comment at the top of an example.
+Promise read_promise(const std::string& example) {
+  const auto path = std::filesystem::path(EXAMPLES_SOURCE_DIR) / (example + ".cpp");
+  std::ifstream file(path);
+  std::string comment;
+  for (std::string line; std::getline(file, line) && line.starts_with("//");) {
+    comment += line.substr(2);
+  }
+  std::smatch found;
+  const std::regex promise("Ends near \"([^\"]+)\", within ([.0-9]+)\\.");
+  if (!std::regex_search(comment, found, promise)) {
+    throw std::runtime_error(path.string() + " doesn't say what it ends near");
+  }
+  return {found[1], std::stod(found[2])};
+}
+
+class FeatureExample : public testing::TestWithParam<const char*> {};
+
+TEST_P(FeatureExample, EndsNearTheLineThatItQuotes) {
+  const auto promise = read_promise(GetParam());
+  const auto finished = run(GetParam(), "");
+  ASSERT_EQ(finished.status, 0) << finished.output;
+  const auto line = last_line(finished.output);
+  ASSERT_EQ(words_of(line), words_of(promise.line));
+  EXPECT_THAT(numbers_of(line),
+              testing::Pointwise(testing::DoubleNear(promise.margin), numbers_of(promise.line)))
+      << line;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FeatureExample,
+                         testing::Values("added_metrics", "ema", "fine_tuning",
+                                         "metrics_in_the_loop", "progressive_resizing",
+                                         "typed_events"),
+                         [](const auto& example) { return std::string(example.param); });
+
+TEST(FeatureExamples, HaveTheirOwnCommandLine) {
+  EXPECT_THAT(run("typed_events", "--epochs 1 --images 400 --global-batch-size 16").output,
+              testing::AllOf(testing::HasSubstr("after 25 updates in epoch 1"),
+                             testing::ContainsRegex("[0-9]+ of 100 digits wrong")));
+  const auto refused = run("typed_events", "--images 3");
+  EXPECT_EQ(refused.status, 64);
+  EXPECT_THAT(refused.output, testing::HasSubstr("--images must be >= 4, got 3"));
+}
+
+}  // namespace
+}  // namespace tests
