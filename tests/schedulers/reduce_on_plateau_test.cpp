@@ -96,9 +96,13 @@ TEST(ReduceOnPlateau, RefusesWhatItCannotWatch) {
                   [] { ta::reduce_on_plateau({.metric = "", .factor = 1, .patience = -1}); }),
               testing::AllOf(HasSubstr("metric is empty"), HasSubstr("factor must be in (0, 1)"),
                              HasSubstr("patience must be >= 0, got -1")));
-  EXPECT_THAT(
-      message_of<ta::ArgumentError>([&] { ta::reduce_on_plateau()(optimizer, ta::RunConfig{}); }),
-      HasSubstr("give TrainOptions::eval_dataset"));
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
+                trainer.train(tiny_batch(8),
+                              {.num_epochs = 1, .scheduler = ta::reduce_on_plateau()});
+              }),
+              testing::AllOf(HasSubstr("reduce_on_plateau: there will be no metric 'eval_loss'"),
+                             HasSubstr("need an eval_dataset")));
   EXPECT_THAT(message_of<ta::ArgumentError>([&] {
                 ta::reduce_on_plateau({.min_rate = 0.5})(optimizer, run_with_evaluation());
               }),
