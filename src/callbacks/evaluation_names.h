@@ -19,6 +19,7 @@ inline void check_prefix(OptionCheck& check, const std::string& prefix) {
 /// What the metrics of an evaluation with `prefix` will be called, for Callback::metric_names.
 inline std::vector<std::string> evaluation_names(const Trainer& trainer,
                                                  const std::string& prefix) {
+  if (!trainer.run_config().eval_rows) return {};
   auto names = trainer.evaluation_metrics();
   for (auto& name : names) name.insert(0, prefix);
   return names;

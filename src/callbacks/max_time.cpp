@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "torch_accelerated/callbacks/max_time.h"
 
+#include <utility>
+
 #include "base/text.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/trainer/trainer.h"
@@ -22,13 +24,29 @@ MaxTime::MaxTime(std::chrono::milliseconds limit) : limit_(limit) {
 }
 
 void MaxTime::on_training_run_start(Trainer&, const TrainingRunStart&) {
-  began_ = std::chrono::steady_clock::now();
+  if (!std::exchange(loaded_, false)) before_ = Clock::duration(0);
+  began_ = Clock::now();
+}
+
+MaxTime::Clock::duration MaxTime::lasted() const {
+  return before_ + (began_ ? Clock::now() - *began_ : Clock::duration(0));
 }
 
 void MaxTime::on_train_step_end(Trainer& trainer, const TrainStepEnd&) {
   if (!trainer.accelerator().is_main_process() || trainer.stop_requested()) return;
-  if (std::chrono::steady_clock::now() - began_ < limit_) return;
+  if (lasted() < limit_) return;
   trainer.request_stop(concat("MaxTime: the run has lasted for ", in_seconds(limit_), " s"));
+}
+
+State MaxTime::state() const {
+  return State().set("seconds", std::chrono::duration<double>(lasted()).count());
+}
+
+void MaxTime::load_state(const State& state) {
+  const std::chrono::duration<double> seconds(state.get<double>("seconds"));
+  before_ = std::chrono::duration_cast<Clock::duration>(seconds);
+  began_.reset();
+  loaded_ = true;
 }
 
 }  // namespace torch_accelerated

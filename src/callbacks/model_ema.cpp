@@ -56,6 +56,7 @@ std::vector<std::string> ModelEma::metric_names(const Trainer& trainer) const {
 void ModelEma::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
   if (options_.keep_best) watch_.require(trainer, kName);
   model_ = named_tensors(trainer.model().module());
+  updates_ = trainer.progress().update - trainer.progress().skipped_updates;
   if (std::exchange(loaded_, false)) {
     trainer.accelerator().together(kName, [&] {
       const auto given = fitted(averages_, model_, kName);
@@ -67,7 +68,6 @@ void ModelEma::on_training_run_start(Trainer& trainer, const TrainingRunStart&) 
   averages_ = copied_for_sums(model_);
   best_averages_ = {};
   watch_.reset();
-  updates_ = 0;
   steps_ = 0;
 }
 

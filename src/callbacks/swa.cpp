@@ -110,10 +110,12 @@ void Swa::on_train_epoch_end(Trainer&, const TrainEpochEnd& event) {
 
 // The averages are in the model while this is called.
 void Swa::refresh_statistics(const Trainer& trainer) {
-  if (std::exchange(statistics_are_fresh_, true)) return;
+  if (statistics_are_fresh_) return;
   BatchNormStatistics statistics(trainer.model().module());
-  if (statistics.empty()) return;
-  statistics.recompute(trainer, options_.batch_norm_dataset, options_.batch_norm_batch_size);
+  if (!statistics.empty()) {
+    statistics.recompute(trainer, options_.batch_norm_dataset, options_.batch_norm_batch_size);
+  }
+  statistics_are_fresh_ = true;
 }
 
 void Swa::on_eval_epoch_end(Trainer& trainer, const EvalEpochEnd& event) {

@@ -40,6 +40,7 @@ void UnfreezeBackbone::load_state(const State& state) {
 void UnfreezeBackbone::on_init_end(Trainer& trainer, const InitEnd&) { stages(trainer); }
 
 void UnfreezeBackbone::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
+  stages(trainer);  // throws for a range beyond the model
   unfreeze_stages(trainer);
   if (!options_.frozen_as_eval) return;
   ModelFreezer(trainer.model().module()).set_frozen_as_eval(options_.groups);
@@ -59,6 +60,7 @@ void UnfreezeBackbone::on_training_run_end(Trainer& trainer, const TrainingRunEn
   for (const auto& [index, rate] : added_) {
     if (index < groups.size()) groups[index].options().set_lr(rate);
   }
+  added_.clear();  // the next run's Trainer gives them back itself
 }
 
 std::vector<LayerRange> UnfreezeBackbone::stages(const Trainer& trainer) const {

@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -39,10 +40,16 @@ class TorchScheduler : public Scheduler {
     const auto steps = state.get<std::int64_t>("steps");
     const auto& base_rates = state.get<std::vector<double>>("base_rates");
     const auto& now = state.get<std::vector<double>>("rates");
-    require_groups(base_rates.size());
     require_groups(now.size());
+    const auto before = rates();
     set_rates(base_rates);
-    auto scheduler = made();
+    std::unique_ptr<LRScheduler> scheduler;
+    try {
+      scheduler = made();
+    } catch (...) {
+      set_rates(before);
+      throw;
+    }
     for (std::int64_t i = 0; i < steps; ++i) scheduler->step();
     // What else has set the rates during the run, so that those that follow from them are right.
     set_rates(now);
@@ -74,7 +81,8 @@ class TorchScheduler : public Scheduler {
 
   void set_rates(const std::vector<double>& rates) {
     auto& groups = optimizer_->param_groups();
-    for (std::size_t i = 0; i < groups.size(); ++i) groups[i].options().set_lr(rates[i]);
+    const auto count = std::min(rates.size(), groups.size());  // more have come since the start
+    for (std::size_t i = 0; i < count; ++i) groups[i].options().set_lr(rates[i]);
   }
 
   torch::optim::Optimizer* optimizer_;

@@ -43,6 +43,24 @@ std::optional<std::int64_t> batches_of(const BatchSource& source,
   return size && limit ? std::min(*size, *limit) : size;
 }
 
+// While it lives, the run's evaluation dataset is being read.
+class Reading {
+ public:
+  explicit Reading(TrainerState& state)
+      : state_(state), outer_(state.run && std::exchange(state.run->evaluating, true)) {}
+  ~Reading() { end(); }
+  Reading(const Reading&) = delete;
+  Reading& operator=(const Reading&) = delete;
+
+  void end() const {
+    if (state_.run) state_.run->evaluating = outer_;
+  }
+
+ private:
+  TrainerState& state_;
+  bool outer_;
+};
+
 // What an override of create_eval_dataloader gave.
 BatchSource& checked(const std::unique_ptr<BatchSource>& source) {
   if (source) return *source;
@@ -54,9 +72,9 @@ BatchSource& checked(const std::unique_ptr<BatchSource>& source) {
 
 EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
   return state_->guarded("evaluate", OnError::kKeepRun, [&] {
-    options = with_trial_limits(std::move(options));
     std::unique_ptr<BatchSource> source;
     accelerator().together("evaluate", [&] {
+      options.limit_batches = limit_of_evaluation(options.limit_batches);
       check_evaluation(options, &dataset);
       source = create_eval_dataloader(
           dataset, default_eval_loader_options(options.loader, options.per_device_batch_size));
@@ -69,8 +87,10 @@ EvalResult Trainer::evaluate(Dataset dataset, EvalOptions options) {
 
 EvalResult Trainer::evaluate(BatchSource& source, EvalOptions options) {
   return state_->guarded("evaluate", OnError::kKeepRun, [&] {
-    options = with_trial_limits(std::move(options));
-    accelerator().together("evaluate", [&] { check_evaluation(options, nullptr); });
+    accelerator().together("evaluate", [&] {
+      options.limit_batches = limit_of_evaluation(options.limit_batches);
+      check_evaluation(options, nullptr);
+    });
     return evaluate_alone(source, options);
   });
 }
@@ -139,7 +159,6 @@ void Trainer::sanity_evaluation() {
   auto& run = *state_->run;
   const auto batches = run_config().sanity_eval_batches;
   if (batches == 0 || !run.eval_source) return;
-  const SeedScope scope(run_config().seed);  // training draws what it would draw without it
   evaluation(*run.eval_source, 0, {.prefix = "sanity_eval_", .limit_batches = batches}, true);
 }
 
@@ -178,6 +197,12 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
   auto& state = *state_;
   const EvaluationMode mode(state.modules);
   const torch::NoGradGuard no_grad;
+  // The run goes on drawing the numbers that it would have drawn without it.
+  std::optional<SeedScope> random;
+  if (is_intermediate) {
+    random.emplace(run_config().seed + static_cast<std::uint64_t>(state.progress.update));
+  }
+  Reading reading(state);
   source.start_epoch(0);
   eval_epoch_start();
   state.notify(*this, &Callback::on_eval_epoch_start,
@@ -196,6 +221,7 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
   }
   result.metrics = summary.metrics;
   result.rows = summary.rows;
+  reading.end();
   eval_epoch_end();
   state.notify(*this, &Callback::on_eval_epoch_end,
                EvalEpochEnd{epoch, result.metrics, is_intermediate});
@@ -206,14 +232,6 @@ EvalResult Trainer::evaluation(BatchSource& source, std::int64_t epoch,
 bool Trainer::read_all(BatchSource& source, std::optional<std::int64_t> limit, EvalResult& result,
                        EpochMeans& means) {
   auto& state = *state_;
-  struct Reading {
-    TrainerState& state;
-    explicit Reading(TrainerState& of) : state(of) { set(true); }
-    ~Reading() { set(false); }
-    void set(bool on) const {
-      if (state.run) state.run->evaluating = on;
-    }
-  } const reading(state);
   BatchCursor cursor(source, limit, /*window=*/1);
   bool more = true;
   while (more) {

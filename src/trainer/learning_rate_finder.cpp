@@ -94,11 +94,14 @@ class BorrowedTrainer {
         history_(trainer.use_history(std::make_unique<InMemoryHistory>())),
         callbacks_(std::exchange(trainer.callbacks(), std::move(callbacks))) {}
 
-  void give_back() {
+  ~BorrowedTrainer() {
     trainer_.callbacks() = std::move(callbacks_);
     trainer_.use_history(std::move(history_));
     snapshot_.give_back();
   }
+
+  BorrowedTrainer(const BorrowedTrainer&) = delete;
+  BorrowedTrainer& operator=(const BorrowedTrainer&) = delete;
 
  private:
   Trainer& trainer_;
@@ -206,16 +209,19 @@ LearningRateFinderResult find_learning_rate(Trainer& trainer, const Dataset& dat
   accelerator.together("find_learning_rate", [&] {
     borrowed.emplace(trainer, CallbackList(SweepRecorder(options, result, init_ended)));
   });
+  const auto give_back = [&] {
+    borrowed.reset();
+    // Fired once in a Trainer's life, which happened while its callbacks were away.
+    if (init_ended) trainer.callbacks().notify(&Callback::on_init_end, trainer, InitEnd{});
+  };
   try {
     // A loss that is not finite stops it without the recorder.
     result.diverged = trainer.train(dataset, sweep_options(options)).was_stopped();
   } catch (...) {
-    borrowed->give_back();
+    give_back();
     throw;
   }
-  borrowed->give_back();
-  // Fired once in a Trainer's life, which happened while its callbacks were away.
-  if (init_ended) trainer.callbacks().notify(&Callback::on_init_end, trainer, InitEnd{});
+  give_back();
   suggest(result);
   return result;
 }

@@ -166,6 +166,9 @@ void check_run(const char* call, const TrainOptions& options, std::optional<std:
   const bool owns_loop = std::string_view(call) == "train";
   check.require(!owns_loop || options.num_epochs >= 1,
                 concat("num_epochs must be >= 1, got ", options.num_epochs));
+  check.require(owns_loop || (!options.fast_dev_run && !options.overfit_batches),
+                "fast_dev_run and overfit_batches need train(); with start() the program says "
+                "itself what it steps on");
   const int ranks = state.accelerator->world_size();
   const bool may_be_empty = options.rows == Rows::kPerRank && ranks > 1;
   check.require(rows.value_or(1) > 0 || may_be_empty,

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "base/arithmetic.h"
 #include "base/text.h"
@@ -106,16 +107,19 @@ void set_batch_sizes(RunConfig& config, const TrainOptions& options, const Batch
 
 // From one entry of the schedule to the next, all epochs have as many updates.
 std::int64_t scheduled_updates(const RunConfig& config, std::int64_t batches) {
+  constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
   std::int64_t updates = 0;
-  for (std::int64_t epoch = 1; epoch <= config.num_epochs;) {
+  for (std::int64_t epoch = 1;;) {
     const auto next = config.accumulation_schedule.upper_bound(epoch);
-    const auto end = next == config.accumulation_schedule.end()
-                         ? config.num_epochs + 1
-                         : std::min(next->first, config.num_epochs + 1);
-    updates += product(ceil_divide(batches, config.accumulation_steps(epoch)), end - epoch);
-    epoch = end;
+    const auto last = next == config.accumulation_schedule.end()
+                          ? config.num_epochs
+                          : std::min(next->first - 1, config.num_epochs);
+    const auto more =
+        product(ceil_divide(batches, config.accumulation_steps(epoch)), last - epoch + 1);
+    updates = more > kMost - updates ? kMost : updates + more;
+    if (last == config.num_epochs) return updates;
+    epoch = last + 1;
   }
-  return updates;
 }
 
 void set_lengths(RunConfig& config, const TrainOptions& options, const BatchSource* source,

@@ -27,9 +27,9 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 RunResult Trainer::train(Dataset dataset, TrainOptions options) {
   state_->require_idle("train");
   return state_->guarded("train", OnError::kEndRun, [&] {
-    options = with_trial_limits(std::move(options));
     std::unique_ptr<BatchSource> source;
     accelerator().together("train", [&] {
+      options = with_trial_limits(std::move(options));
       check_run("train", options, dataset ? dataset.size() : 0, *state_);
       source = train_source(dataset, options);
     });
@@ -40,8 +40,10 @@ RunResult Trainer::train(Dataset dataset, TrainOptions options) {
 RunResult Trainer::train(BatchSource& source, TrainOptions options) {
   state_->require_idle("train");
   return state_->guarded("train", OnError::kEndRun, [&] {
-    options = with_trial_limits(std::move(options));
-    accelerator().together("train", [&] { check_run("train", options, std::nullopt, *state_); });
+    accelerator().together("train", [&] {
+      options = with_trial_limits(std::move(options));
+      check_run("train", options, std::nullopt, *state_);
+    });
     return run(source, options);
   });
 }
@@ -61,7 +63,10 @@ RunResult Trainer::run(BatchSource& source, const TrainOptions& options) {
 void Trainer::start(TrainOptions options) {
   state_->require_idle("start");
   state_->guarded("start", OnError::kEndRun, [&] {
-    accelerator().together("start", [&] { check_run("start", options, std::nullopt, *state_); });
+    accelerator().together("start", [&] {
+      check_run("start", options, std::nullopt, *state_);
+      options.limit_eval_batches = limit_of_evaluation(options.limit_eval_batches);
+    });
     begin_run(nullptr, options);
     begin_epoch();
   });
@@ -252,7 +257,7 @@ void Trainer::end_epoch() {
   auto row = make_row(summary);
   run.metrics = row.metrics;
   state.history->append(std::move(row));
-  state.end_epoch_of_schedulers();
+  state.end_epoch_of_schedulers(*this);
   training_run_epoch_end();
   state.notify(*this, &Callback::on_training_run_epoch_end,
                TrainingRunEpochEnd{state_->progress.epoch, run.metrics});

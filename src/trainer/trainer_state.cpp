@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/trainer_state.h"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 
@@ -85,11 +86,29 @@ void TrainerState::prepare(Trainer& trainer) {
   notify(trainer, &Callback::on_init_end, InitEnd{});
 }
 
-void TrainerState::end_epoch_of_schedulers() {
-  if (run->cut_short) return;
-  const auto newest = [this](std::string_view name) { return run->metrics.find(name); };
+void TrainerState::end_epoch_of_schedulers(const Trainer& trainer) {
+  const auto newest = [this](std::string_view name) -> std::optional<double> {
+    const auto& rows = history->rows();
+    for (auto row = rows.rbegin(); row != rows.rend() && row->epoch == rows.back().epoch; ++row) {
+      if (const auto value = row->metrics.find(name)) return value;
+    }
+    return std::nullopt;
+  };
+  // A stop may have cut an evaluation short, and what is announced may come in a later epoch.
+  const auto may_lack = [&](const std::string& name) {
+    const auto names = trainer.metric_names();
+    return stops() || std::find(names.begin(), names.end(), name) != names.end();
+  };
   for (auto& slot : optimizers) {
-    if (slot.scheduler) slot.scheduler->end_epoch(newest);
+    if (!slot.scheduler) continue;
+    const auto watched = slot.scheduler->watched_metric();
+    if (!watched.empty() && !newest(watched) && may_lack(watched)) continue;
+    try {
+      slot.scheduler->end_epoch(newest);
+    } catch (Error& error) {
+      error.set_on_all_ranks();  // they have the same metrics
+      throw;
+    }
   }
 }
 

@@ -67,7 +67,6 @@ struct Run {
   bool in_epoch = false;
   std::int64_t first_epoch = 0;     // of the history's rows that were there before, the last one's
   bool evaluating = false;          // batches are being read for an evaluation
-  bool cut_short = false;           // whether a stop has ended the epoch's evaluation
   EpochMeans means = {};            // of the epoch in progress
   std::int64_t rows = 0;            // of the epoch in progress
   MetricValues train_metrics = {};  // of the last finished epoch
@@ -183,8 +182,8 @@ struct TrainerState {
   /// Ends the run without events, as an exception does.
   void abandon_run() noexcept;
 
-  /// Schedulers that watch a metric see the newest row.
-  void end_epoch_of_schedulers();
+  /// Schedulers that watch a metric get its newest value of the epoch that has ended.
+  void end_epoch_of_schedulers(const Trainer& trainer);
 
   /// Gives back what the run has changed outside itself.
   void release_run() noexcept;

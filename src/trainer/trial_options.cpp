@@ -47,7 +47,7 @@ TrainOptions with_trial_limits(TrainOptions options) {
     options.num_epochs = 1;
     options.accumulation_schedule = {};
     options.limit_train_batches = sharded ? 1 : options.gradient_accumulation_steps;
-    options.limit_eval_batches = 1;
+    if (options.limit_eval_batches.value_or(1) > 0) options.limit_eval_batches = 1;
     options.sanity_eval_batches = std::min<std::int64_t>(options.sanity_eval_batches, 1);
   }
   if (options.overfit_batches.value_or(0) > 0)
@@ -55,12 +55,13 @@ TrainOptions with_trial_limits(TrainOptions options) {
   const auto limit = limit_of_environment();
   if (!options.limit_train_batches) options.limit_train_batches = limit;
   if (!options.limit_eval_batches) options.limit_eval_batches = limit;
+  options.sanity_eval_batches =
+      std::min(options.sanity_eval_batches, limit.value_or(options.sanity_eval_batches));
   return options;
 }
 
-EvalOptions with_trial_limits(EvalOptions options) {
-  if (!options.limit_batches) options.limit_batches = limit_of_environment();
-  return options;
+std::optional<std::int64_t> limit_of_evaluation(std::optional<std::int64_t> asked) {
+  return asked ? asked : limit_of_environment();
 }
 
 }  // namespace torch_accelerated

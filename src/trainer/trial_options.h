@@ -9,6 +9,8 @@ namespace torch_accelerated {
 /// TORCH_ACCELERATED_LIMIT_BATCHES where no limit is given.
 /// @throws ArgumentError  a variable that is no number >= 1, or trials that exclude each other.
 TrainOptions with_trial_limits(TrainOptions options);
-EvalOptions with_trial_limits(EvalOptions options);
+
+/// `asked`, or else the environment's limit.
+std::optional<std::int64_t> limit_of_evaluation(std::optional<std::int64_t> asked);
 
 }  // namespace torch_accelerated

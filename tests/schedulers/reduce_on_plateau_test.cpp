@@ -89,6 +89,20 @@ TEST(ReduceOnPlateau, TakesAValueThatIsNotFiniteForNoImprovement) {
   EXPECT_NEAR(rate_of(optimizer), 0.001, 1e-15);
 }
 
+TEST(ReduceOnPlateau, WatchesAnIntermediateEvaluation) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net, 0.1);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer,
+                      ta::CallbackList(ta::StepBasedEvaluation({.every_updates = 3})));
+  // Two updates an epoch: none is evaluated in the first, whose end has nothing to look at.
+  trainer.train(tiny_batch(8),
+                {.num_epochs = 3,
+                 .eval_dataset = tiny_batch(4),
+                 .per_device_batch_size = 4,
+                 .scheduler = ta::reduce_on_plateau({.metric = "intermediate_eval_loss"})});
+  EXPECT_EQ(trainer.history().values("intermediate_eval_loss").size(), 2U);
+}
+
 TEST(ReduceOnPlateau, RefusesWhatItCannotWatch) {
   auto net = tiny_net();
   auto optimizer = sgd(net, 0.1);

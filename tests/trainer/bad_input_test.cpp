@@ -347,6 +347,10 @@ TEST(BadInput, LengthsMeantAsUntilStoppedDoNotOverflow) {
                                                       .scheduler = ta::cosine()});
   EXPECT_EQ(result.progress.update, 3);
   EXPECT_EQ(f.trainer.run_config().total_updates, kForever);
+  f.trainer.train(tiny_batch(8), {.num_epochs = kForever,
+                                  .per_device_batch_size = 4,
+                                  .accumulation_schedule = {{2, 2}, {3, 1}}});
+  EXPECT_EQ(f.trainer.run_config().total_updates, kForever);
 }
 
 TEST(BadInput, ALoaderThatAnOverrideDoesNotMake) {

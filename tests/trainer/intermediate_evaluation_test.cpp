@@ -86,10 +86,44 @@ TEST(IntermediateEvaluation, IsRefusedWithoutARunOrADatasetAndWhileOneIsGoingOn)
       trainer.evaluate_intermediate();
     }
   };
-  Fixture other;
-  other.trainer.callbacks().add(Within());
-  EXPECT_THAT(message_of<ta::StateError>([&] { other.trainer.train(tiny_batch(8), kOptions); }),
-              HasSubstr("reading the batches right now"));
+  struct AtStart : ta::Callback {
+    void on_eval_epoch_start(ta::Trainer& trainer, const ta::EvalEpochStart&) override {
+      trainer.evaluate_intermediate();
+    }
+  };
+  const auto refused = [](auto callback) {
+    Fixture f;
+    f.trainer.callbacks().add(std::move(callback));
+    return message_of<ta::StateError>([&] { f.trainer.train(tiny_batch(8), kOptions); });
+  };
+  EXPECT_THAT(refused(Within()), HasSubstr("reading the batches right now"));
+  EXPECT_THAT(refused(AtStart()), HasSubstr("reading the batches right now"));
+}
+
+/// Draws a random number for each batch that it evaluates.
+class DrawingTrainer : public ta::Trainer {
+ public:
+  using Trainer::Trainer;
+
+ protected:
+  ta::StepOutput calculate_eval_batch_loss(const ta::Batch& batch) override {
+    torch::rand({3});
+    return Trainer::calculate_eval_batch_loss(batch);
+  }
+};
+
+TEST(IntermediateEvaluation, ThatDrawsRandomNumbersLeavesTheRunsAlone) {
+  const auto trained = [](bool evaluates) {
+    Fixture f;
+    DrawingTrainer trainer(f.net, torch::nn::MSELoss(), f.optimizer, ta::CallbackList());
+    trainer.callbacks().add(AtStepEnd([&](ta::Trainer& of, const ta::TrainStepEnd&) {
+      if (evaluates) of.evaluate_intermediate();
+    }));
+    torch::manual_seed(5);
+    trainer.train(tiny_batch(8), kOptions);
+    return f.net;
+  };
+  EXPECT_TRUE(equal_bits(*trained(false), *trained(true)));
 }
 
 }  // namespace

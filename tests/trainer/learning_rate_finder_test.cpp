@@ -209,10 +209,10 @@ TEST(LearningRateFinder, GivesEverythingBackWhenTrainingThrows) {
   EXPECT_TRUE(equal(before, f.tensors()));
   EXPECT_EQ(optimizer.param_groups()[0].options().get_lr(), 0.1);
   EXPECT_TRUE(trainer.history().empty());
-  EXPECT_TRUE(trace.empty());
+  EXPECT_THAT(trace, testing::ElementsAre("on_init_end"));
   trainer.train(f.data, {.num_epochs = 1});
   EXPECT_EQ(trainer.history().rows().size(), 1U);
-  EXPECT_FALSE(trace.empty());
+  EXPECT_GT(trace.size(), 1U);
 }
 
 TEST(LearningRateFinder, LeavesOnInitEndToTheTrainersOwnCallbacks) {

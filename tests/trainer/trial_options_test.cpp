@@ -120,6 +120,8 @@ TEST(TrialOptions, WhatExcludesEachOtherIsToldAtOnce) {
               AllOf(HasSubstr("fast_dev_run and overfit_batches"),
                     HasSubstr("limit_train_batches and overfit_batches"),
                     HasSubstr("train_loader.shuffle")));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.start({.fast_dev_run = true}); }),
+              HasSubstr("need train()"));
   options = {.num_epochs = 1, .sanity_eval_batches = 1, .overfit_batches = 0};
   options.accumulation_schedule = {{0, 2}, {2, 0}};
   options.global_batch_size = 4;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 
 #include "torch_accelerated/trainer/callback.h"
 
@@ -9,8 +10,8 @@ namespace torch_accelerated {
 
 /// Requests a stop when a run has lasted for some time, by the main process's clock.
 ///
-/// The clock begins with the run, also with one that goes on from a state, and is read at the end
-/// of each micro-batch.
+/// The clock begins with the run, goes on with one that goes on from a state, and is read at the
+/// end of each micro-batch.
 class MaxTime : public Callback {
  public:
   /// @param limit  such as std::chrono::minutes(90).
@@ -20,10 +21,18 @@ class MaxTime : public Callback {
   bool concerns_all_ranks() const override { return true; }
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
   void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
+  State state() const override;
+  void load_state(const State& state) override;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  Clock::duration lasted() const;
+
   std::chrono::milliseconds limit_;
-  std::chrono::steady_clock::time_point began_;
+  std::optional<Clock::time_point> began_;  // once a run has
+  Clock::duration before_{0};               // lasted by the state that was loaded
+  bool loaded_ = false;                     // a state that the next run goes on from
 };
 
 }  // namespace torch_accelerated
