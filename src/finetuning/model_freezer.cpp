@@ -86,7 +86,7 @@ void freeze_slices(std::span<const ModelSlice> slices, const FreezeOptions& opti
     for (const auto& part : slice.parts) {
       const bool is_kept = is_batch_norm(*part.module) && !is_frozen(part);
       if (is_kept && !options.freeze_batch_norms) continue;
-      for (auto parameter : part.parameters()) {
+      for (const auto& parameter : part.parameters()) {
         parameter.requires_grad_(false);
         parameter.mutable_grad().reset();
       }
@@ -101,7 +101,7 @@ ParamGroups unfreeze_slices(std::span<const ModelSlice> slices, bool is_training
     std::vector<torch::Tensor> thawed;
     for (const auto& part : slice.parts) {
       if (part.owner != nullptr) set_mode(*part.module, is_training);
-      for (auto parameter : part.parameters()) {
+      for (const auto& parameter : part.parameters()) {
         if (parameter.requires_grad() ||
             !torch::autograd::isDifferentiableType(parameter.scalar_type())) {
           continue;

@@ -53,11 +53,13 @@ std::vector<std::vector<torch::Tensor>> trainable_groups(const torch::nn::Module
 // LibTorch casts options without a look, so that a wrong type would be read as something else.
 void check_type(const torch::optim::Optimizer& optimizer,
                 const torch::optim::OptimizerParamGroup& group) {
-  if (!group.has_options() || typeid(group.options()) == typeid(optimizer.defaults())) return;
+  if (!group.has_options()) return;
+  const auto& given = group.options();
+  const auto& taken = optimizer.defaults();
+  if (typeid(given) == typeid(taken)) return;
   throw ArgumentError(concat("add_param_groups: a group has options of type ",
-                             c10::demangle(typeid(group.options()).name()),
-                             ", the optimizer takes ",
-                             c10::demangle(typeid(optimizer.defaults()).name())));
+                             c10::demangle(typeid(given).name()), ", the optimizer takes ",
+                             c10::demangle(typeid(taken).name())));
 }
 
 }  // namespace
