@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <vector>
 
 #include "support/idx_files.h"
+#include "support/mutations.h"
 #include "torch_accelerated/base/random_stream.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -19,16 +18,6 @@ namespace torch_accelerated {
 namespace {
 
 using testing::Bytes;
-
-bool is_sanitised() {
-#if defined(__SANITIZE_ADDRESS__)
-  return true;
-#elif defined(__has_feature)
-  return __has_feature(address_sanitizer);
-#else
-  return false;
-#endif
-}
 
 std::vector<Bytes> good_files() {
   const std::vector<Bytes> plain{testing::idx_file({20}, 20), testing::idx_file({3, 5, 5}, 75),
@@ -71,21 +60,13 @@ void mutate(Bytes& bytes, RandomStream& stream) {
   }
 }
 
-std::int64_t peak_memory_kib() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss;
-}
-
 // No crash, no other error than DataError, no memory beyond what small files can expand to.
 TEST(Idx, SurvivesMutations) {
-  const char* wanted = std::getenv("TORCH_ACCELERATED_LONG");
-  const bool is_long = wanted != nullptr && std::string(wanted) == "1";
-  const char* chosen_seed = std::getenv("TORCH_ACCELERATED_SEED");
-  const std::uint64_t seed = chosen_seed == nullptr ? 20240607 : std::stoull(chosen_seed);
+  const bool is_long = testing::is_long_run();
+  const std::uint64_t seed = testing::mutation_seed();
   const std::uint64_t rounds = is_long ? 1'000'000 : 20'000;
   const auto begin = std::chrono::steady_clock::now();
-  const std::int64_t peak_before = peak_memory_kib();
+  const std::int64_t peak_before = testing::peak_memory_kib();
   const std::vector<Bytes> files = good_files();
   for (std::uint64_t round = 0; round < rounds; ++round) {
     RandomStream stream(seed, 0, round);
@@ -94,8 +75,8 @@ TEST(Idx, SurvivesMutations) {
     for (std::uint64_t i = 0; i < changes; ++i) mutate(bytes, stream);
     LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
   }
-  const std::int64_t grown_kib = peak_memory_kib() - peak_before;
-  if (!is_sanitised()) {
+  const std::int64_t grown_kib = testing::peak_memory_kib() - peak_before;
+  if (!testing::is_sanitised()) {
     EXPECT_LT(grown_kib, 16 * 1024);
   }
   if (is_long) {

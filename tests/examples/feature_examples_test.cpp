@@ -2,36 +2,16 @@
 // The examples that show one feature each, run as programs: each ends near the line that the
 // paragraph at its top quotes.
 #include <gmock/gmock.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <regex>
 #include <sstream>
 
+#include "examples/run_example.h"
+
 namespace tests {
 namespace {
-
-struct Finished {
-  int status = 0;
-  std::string output;  // stdout and stderr
-};
-
-// On one thread, as the tests of a machine may run at the same time.
-Finished run(const std::string& example, const std::string& arguments) {
-  const auto command =
-      "OMP_NUM_THREADS=1 " + std::string(EXAMPLES_DIR) + "/" + example + " " + arguments + " 2>&1";
-  auto* pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) throw std::runtime_error("popen: " + command);
-  Finished finished;
-  std::array<char, 4096> buffer{};
-  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr)
-    finished.output += buffer.data();
-  finished.status = WEXITSTATUS(::pclose(pipe));
-  return finished;
-}
 
 std::string last_line(const std::string& text) {
   std::istringstream stream(text);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The MNIST examples, run as programs: on real images where they are there, else on rendered ones.
 #include <gmock/gmock.h>
-#include <sys/wait.h>
 
 #include <array>
-#include <cstdio>
 #include <fstream>
 #include <sstream>
 
+#include "examples/run_example.h"
 #include "support/rendered_digits.h"
 #include "support/temp_dir.h"
 
@@ -18,23 +17,6 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 using torch_accelerated::testing::TempDir;
-
-struct Finished {
-  int status = 0;
-  std::string output;  // stdout and stderr
-};
-
-Finished run(const std::string& example, const std::string& arguments) {
-  const auto command = std::string(EXAMPLES_DIR) + "/" + example + " " + arguments + " 2>&1";
-  auto* pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) throw std::runtime_error("popen: " + command);
-  Finished finished;
-  std::array<char, 4096> buffer{};
-  while (std::fgets(buffer.data(), buffer.size(), pipe) != nullptr)
-    finished.output += buffer.data();
-  finished.status = WEXITSTATUS(::pclose(pipe));
-  return finished;
-}
 
 std::vector<std::string> last_two_lines(const std::string& text) {
   std::vector<std::string> lines;
