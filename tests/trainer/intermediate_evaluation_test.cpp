@@ -92,9 +92,9 @@ TEST(IntermediateEvaluation, IsRefusedWithoutARunOrADatasetAndWhileOneIsGoingOn)
     }
   };
   const auto refused = [](auto callback) {
-    Fixture f;
-    f.trainer.callbacks().add(std::move(callback));
-    return message_of<ta::StateError>([&] { f.trainer.train(tiny_batch(8), kOptions); });
+    Fixture fresh;
+    fresh.trainer.callbacks().add(std::move(callback));
+    return message_of<ta::StateError>([&] { fresh.trainer.train(tiny_batch(8), kOptions); });
   };
   EXPECT_THAT(refused(Within()), HasSubstr("reading the batches right now"));
   EXPECT_THAT(refused(AtStart()), HasSubstr("reading the batches right now"));
