@@ -28,7 +28,7 @@ LAYER = {module: layer for layer, modules in enumerate(LAYERS) for module in mod
 UMBRELLA = "torch_accelerated/torch_accelerated.h"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
-PRIVATE = re.compile(r"^(fmt|spdlog)/")
+PRIVATE = re.compile(r"^(fmt|spdlog|nlohmann)/")
 HEAVY = {"torch/torch.h", "torch/all.h", "torch/extension.h"}
 
 

@@ -40,6 +40,27 @@ function(torch_accelerated_use_private_spdlog target)
   set_source_files_properties(${ARGN} PROPERTIES COMPILE_DEFINITIONS "${definitions}")
 endfunction()
 
+# --- nlohmann-json --------------------------------------------------------------------------------
+# The same: used in few sources, under another name, and seen by nobody else.
+if(NOT TARGET nlohmann_json::nlohmann_json)
+  find_path(TORCH_ACCELERATED_JSON_INCLUDE nlohmann/json.hpp)
+  mark_as_advanced(TORCH_ACCELERATED_JSON_INCLUDE)
+  if(NOT TORCH_ACCELERATED_JSON_INCLUDE)
+    message(FATAL_ERROR "nlohmann-json was not found; install nlohmann-json3-dev.")
+  endif()
+endif()
+
+# torch_accelerated_use_private_json(<target> <source>...): lets these sources include nlohmann-json.
+function(torch_accelerated_use_private_json target)
+  if(TARGET nlohmann_json::nlohmann_json)  # the including project's own
+    set(includes $<TARGET_PROPERTY:nlohmann_json::nlohmann_json,INTERFACE_INCLUDE_DIRECTORIES>)
+  else()
+    set(includes ${TORCH_ACCELERATED_JSON_INCLUDE})
+  endif()
+  target_include_directories(${target} SYSTEM PRIVATE ${includes})
+  set_source_files_properties(${ARGN} PROPERTIES COMPILE_DEFINITIONS "nlohmann=torch_accelerated_nlohmann")
+endfunction()
+
 # --- MPI and NCCL ---------------------------------------------------------------------------------
 set(TORCH_ACCELERATED_HAS_CUDA ${LibTorch_CUDA})
 

@@ -14,7 +14,7 @@ if(CMAKE_VERSION VERSION_GREATER_EQUAL 3.23)
 else()
   install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 endif()
-install(TARGETS torch_accelerated EXPORT TorchAcceleratedTargets ${header_set})
+install(TARGETS torch_accelerated torch_accelerated_weights EXPORT TorchAcceleratedTargets ${header_set})
 install(
   EXPORT TorchAcceleratedTargets
   NAMESPACE TorchAccelerated::

@@ -25,6 +25,6 @@ endfunction()
 # torch_accelerated_use_pch(<target>): the library's precompiled <torch/torch.h>, where it has one.
 function(torch_accelerated_use_pch target)
   if(TORCH_ACCELERATED_PCH)
-    target_precompile_headers(${target} REUSE_FROM torch_accelerated)
+    target_precompile_headers(${target} REUSE_FROM torch_accelerated_weights)
   endif()
 endfunction()

@@ -7,7 +7,22 @@
 
 namespace examples {
 
-MnistOptions parse_mnist_options(int argc, char** argv) {
+namespace {
+
+void add_checkpoint_options(CLI::App& app, MnistOptions& options) {
+  auto* directory = app.add_option("--checkpoint-dir", options.checkpoint_directory,
+                                   "folder for checkpoints; one is saved at the end");
+  app.add_option("--save-every-updates", options.save_every_updates,
+                 "saves one so often besides")
+      ->needs(directory);
+  app.add_flag("--resume", options.resume,
+               "goes on from the newest checkpoint in the folder, if there is one")
+      ->needs(directory);
+}
+
+}  // namespace
+
+MnistOptions parse_mnist_options(int argc, char** argv, bool keeps_checkpoints) {
   MnistOptions options;
   CLI::App app("Trains a small network on images of digits and tests it.");
   app.add_option("--data", options.data,
@@ -26,6 +41,7 @@ MnistOptions parse_mnist_options(int argc, char** argv) {
                  "shards of an update, a power of two: the same bits on 1, 2, 4 … ranks with one "
                  "--global-batch-size");
   app.add_option("--output", options.output, "folder for history.jsonl");
+  if (keeps_checkpoints) add_checkpoint_options(app, options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,31 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "torch_accelerated/accelerator/seed_scope.h"
 
-#include <ATen/Context.h>
 #include <torch/torch.h>
 
 #include <utility>
 #include <vector>
+
+#include "accelerator/random_state.h"
 
 namespace torch_accelerated {
 
 struct SeedScope::Saved {
   std::vector<std::pair<at::Generator, torch::Tensor>> states;
 };
-
-namespace {
-
-std::vector<at::Generator> default_generators() {
-  std::vector<at::Generator> generators{at::globalContext().defaultGenerator(c10::kCPU)};
-  if (!torch::cuda::is_available()) return generators;
-  const auto gpus = static_cast<c10::DeviceIndex>(torch::cuda::device_count());
-  for (c10::DeviceIndex i = 0; i < gpus; ++i) {
-    generators.push_back(at::globalContext().defaultGenerator({c10::kCUDA, i}));
-  }
-  return generators;
-}
-
-}  // namespace
 
 SeedScope::SeedScope(std::uint64_t seed) : saved_(std::make_unique<Saved>()) {
   for (auto& generator : default_generators()) {

@@ -59,9 +59,12 @@ void CsvLogger::on_training_run_start(Trainer& trainer, const TrainingRunStart&)
   file.open();
   const auto content = file.read();
   columns_.clear();
+  lines_ = 0;
+  const auto cut_to = std::exchange(cut_to_, std::nullopt);
   if (content.empty()) return;
   columns_ = columns_in(content, path_);
-  file.cut_torn_line(content);
+  lines_ = file.cut_to_lines(content, cut_to);
+  if (lines_ == 0) columns_.clear();  // the header went too
 }
 
 void CsvLogger::on_train_step_end(Trainer& trainer, const TrainStepEnd&) {
@@ -74,6 +77,14 @@ void CsvLogger::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpo
 
 void CsvLogger::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
   write_new_rows(trainer);
+  cut_to_.reset();
+}
+
+State CsvLogger::state() const { return State().set("lines", std::max<std::int64_t>(lines_, 0)); }
+
+void CsvLogger::load_state(const State& state) {
+  const auto lines = state.get<std::int64_t>("lines");
+  if (lines != lines_) cut_to_ = lines;
 }
 
 void CsvLogger::write_new_rows(const Trainer& trainer) {
@@ -85,7 +96,9 @@ void CsvLogger::write_new_rows(const Trainer& trainer) {
     const auto known = columns_.size();
     if (known == 0) columns_ = first_columns();
     const bool wider = add_columns(row, columns_);
+    ++lines_;
     if (known == 0) {
+      ++lines_;
       file.append(csv_line(columns_) + csv_line(row, columns_));
     } else if (wider) {
       file.replace(widened(file.read(), columns_, columns_.size() - known) +

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "torch_accelerated/callbacks/json_lines_logger.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/text.h"
@@ -35,7 +36,7 @@ void JsonLinesLogger::on_training_run_start(Trainer& trainer, const TrainingRunS
                                " is there already, and its first line doesn't begin with "
                                "{\"epoch\":; give another path, or remove it"));
   }
-  file.cut_torn_line(content);
+  lines_ = file.cut_to_lines(content, std::exchange(cut_to_, std::nullopt));
 }
 
 void JsonLinesLogger::on_train_step_end(Trainer& trainer, const TrainStepEnd&) {
@@ -48,13 +49,21 @@ void JsonLinesLogger::on_training_run_epoch_end(Trainer& trainer, const Training
 
 void JsonLinesLogger::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
   write_new_rows(trainer);
+  cut_to_.reset();
+}
+
+State JsonLinesLogger::state() const { return State().set("lines", std::max<std::int64_t>(lines_, 0)); }
+
+void JsonLinesLogger::load_state(const State& state) {
+  const auto lines = state.get<std::int64_t>("lines");
+  if (lines != lines_) cut_to_ = lines;
 }
 
 void JsonLinesLogger::write_new_rows(const Trainer& trainer) {
   const auto& rows = trainer.history().rows();
   if (written_ >= rows.size() || !trainer.accelerator().is_main_process()) return;
   const LineFile file(kName, path_);
-  for (; written_ < rows.size(); ++written_) file.append(json_line(rows[written_]));
+  for (; written_ < rows.size(); ++written_, ++lines_) file.append(json_line(rows[written_]));
 }
 
 }  // namespace torch_accelerated

@@ -61,13 +61,21 @@ std::string LineFile::read() const {
   return content.str();
 }
 
-void LineFile::cut_torn_line(const std::string& content) const {
-  const auto end = content.rfind('\n');
-  const auto whole = end == std::string::npos ? 0 : end + 1;
-  if (whole == content.size()) return;
+std::int64_t LineFile::cut_to_lines(const std::string& content,
+                                    std::optional<std::int64_t> lines) const {
+  std::int64_t found = 0;
+  std::size_t whole = 0;  // bytes of the lines that stay
+  while (!lines || found < *lines) {
+    const auto end = content.find('\n', whole);
+    if (end == std::string::npos) break;
+    whole = end + 1;
+    ++found;
+  }
+  if (whole == content.size()) return found;
   std::error_code error;
   std::filesystem::resize_file(path_, whole, error);
   if (error) fail(path_, "cut to whole lines", error.value());
+  return found;
 }
 
 void LineFile::append(std::string_view lines) const {

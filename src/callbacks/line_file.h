@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,9 +25,10 @@ class LineFile {
 
   std::string read() const;
 
-  /// Cuts off what stands after the last line break: half a line that a broken process or a full
-  /// disk has left.
-  void cut_torn_line(const std::string& content) const;
+  /// Cuts off what stands after the last line break of `content`, which is the file's: half a line
+  /// that a broken process or a full disk has left. Where `lines` are given, all behind them too.
+  /// @return how many lines there are then.
+  std::int64_t cut_to_lines(const std::string& content, std::optional<std::int64_t> lines) const;
 
   /// Adds `lines`, each with its line break, in one write.
   void append(std::string_view lines) const;

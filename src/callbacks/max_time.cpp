@@ -28,6 +28,12 @@ void MaxTime::on_training_run_start(Trainer&, const TrainingRunStart&) {
   began_ = Clock::now();
 }
 
+void MaxTime::on_training_run_end(Trainer&, const TrainingRunEnd&) {
+  before_ = lasted();
+  began_.reset();
+  loaded_ = false;
+}
+
 MaxTime::Clock::duration MaxTime::lasted() const {
   return before_ + (began_ ? Clock::now() - *began_ : Clock::duration(0));
 }
@@ -45,7 +51,7 @@ State MaxTime::state() const {
 void MaxTime::load_state(const State& state) {
   const std::chrono::duration<double> seconds(state.get<double>("seconds"));
   before_ = std::chrono::duration_cast<Clock::duration>(seconds);
-  began_.reset();
+  if (began_) began_ = Clock::now();  // the run goes on from there
   loaded_ = true;
 }
 

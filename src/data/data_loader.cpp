@@ -205,7 +205,7 @@ std::int64_t DataLoader::epoch() const noexcept { return impl_->epoch(); }
 
 std::int64_t DataLoader::position() const noexcept { return impl_->position(); }
 
-void DataLoader::set_position(std::int64_t epoch, std::int64_t batches) {
+bool DataLoader::set_position(std::int64_t epoch, std::int64_t batches) {
   OptionCheck check("DataLoader::set_position");
   check.require(epoch >= 0, concat("epoch must be >= 0, got ", epoch));
   check.require(batches >= 0 && batches <= impl_->plan().batches(),
@@ -213,6 +213,7 @@ void DataLoader::set_position(std::int64_t epoch, std::int64_t batches) {
                        "; the position was of another dataset or batch size"));
   check.throw_if_any();
   impl_->go_to(epoch, batches);
+  return true;
 }
 
 std::int64_t DataLoader::samples() const noexcept { return impl_->samples(); }

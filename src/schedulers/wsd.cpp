@@ -65,6 +65,11 @@ double wsd_rate(std::int64_t update, double base_rate, const WsdOptions& options
   return lowest + (base_rate - lowest) * height(options.decay, done);
 }
 
+std::int64_t wsd_decay_begin(const WsdOptions& options) {
+  const auto total = given_total("wsd_decay_begin", options.total_updates);
+  return total - decay_length(options, total);
+}
+
 Schedule wsd(WsdOptions options) {
   check(options);
   return {"wsd", [options](const RunConfig& config) {

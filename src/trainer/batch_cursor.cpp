@@ -7,8 +7,14 @@
 namespace torch_accelerated {
 
 BatchCursor::BatchCursor(BatchSource& source, std::optional<std::int64_t> limit,
-                         std::int64_t window, Sharing sharing)
-    : source_(&source), length_(source.size()), limit_(limit), window_(window), sharing_(sharing) {
+                         std::int64_t window, Sharing sharing, std::int64_t given)
+    : source_(&source),
+      length_(source.size()),
+      limit_(limit),
+      window_(window),
+      sharing_(sharing),
+      read_(given),
+      given_(given) {
   if (length_ && limit_) length_ = std::min(*length_, *limit_);
   if (!length_) ahead_ = read();
 }

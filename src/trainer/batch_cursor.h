@@ -21,8 +21,9 @@ class BatchCursor {
  public:
   /// @param limit   batches at most.
   /// @param window  batches of an update.
+  /// @param given   batches of the epoch that the source is behind already; they count for `limit`.
   BatchCursor(BatchSource& source, std::optional<std::int64_t> limit, std::int64_t window,
-              Sharing sharing = {});
+              Sharing sharing = {}, std::int64_t given = 0);
 
   /// The next batch, nothing at the end of the epoch or at the limit.
   std::optional<Batch> next();

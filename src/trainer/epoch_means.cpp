@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/epoch_means.h"
 
+#include <torch/torch.h>
+
 #include <algorithm>
 #include <cstring>
+
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
 namespace {
@@ -103,6 +108,39 @@ void EpochMeans::end_update(bool counts) {
     if (counts || !shards_) continue;
     const auto first = first_place((micro_batch_ - 1) / shards_->each);
     while (!of_shard.empty() && of_shard.back().first >= first) of_shard.pop_back();
+  }
+}
+
+TensorDict EpochMeans::sums() const {
+  TensorDict sums;
+  for (const auto& [name, mean, of_update, of_shard] : entries_) {
+    std::vector<double> numbers;
+    const auto add = [&](std::int64_t place, const RunningMean& part) {
+      numbers.insert(numbers.end(), {static_cast<double>(place), part.sum(), part.weight()});
+    };
+    if (!shards_) add(0, mean);
+    for (const auto& [place, part] : of_shard) add(place, part);
+    sums.set(name, torch::tensor(numbers, torch::kFloat64).view({-1, 3}));
+  }
+  return sums;
+}
+
+void EpochMeans::add_sums(const TensorDict& sums) {
+  for (const auto& [name, numbers] : sums) {
+    if (numbers.dim() != 2 || numbers.size(1) != 3 || numbers.scalar_type() != torch::kFloat64) {
+      throw CheckpointError(concat("the checkpoint's sums of '", name,
+                                   "' are malformed; take another checkpoint"));
+    }
+    auto& of_name = entry(name);
+    const auto* part = numbers.const_data_ptr<double>();
+    for (std::int64_t i = 0; i < numbers.size(0); ++i, part += 3) {
+      if (!shards_) {
+        of_name.mean.add(part[1], part[2]);
+        continue;
+      }
+      of_name.of_shard.emplace_back(static_cast<std::int64_t>(part[0]), RunningMean());
+      of_name.of_shard.back().second.add(part[1], part[2]);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "torch_accelerated/core/running_mean.h"
 #include "torch_accelerated/core/step_output.h"
+#include "torch_accelerated/core/tensor_dict.h"
 #include "torch_accelerated/history/metric_values.h"
 
 namespace torch_accelerated {
@@ -40,6 +41,17 @@ class EpochMeans {
   /// An update has ended.
   /// @param counts  whether it reached the weights.
   void end_update(bool counts);
+
+  /// What micro-batches have given so far, by name: (parts, 3) float64 of place, sum and weight.
+  /// Between updates only; waits for the device.
+  TensorDict sums() const;
+
+  /// Adds what `sums` gave, of this rank or of one that isn't there any more.
+  /// @throws CheckpointError  tensors that it didn't give.
+  void add_sums(const TensorDict& sums);
+
+  /// The next micro-batch is the epoch's `micro_batch`th.
+  void skip_to(std::int64_t micro_batch) noexcept { micro_batch_ = micro_batch; }
 
   /// Everything as bytes, for other ranks; waits for the device.
   std::string packed() const;

@@ -55,7 +55,8 @@ HistoryRow Trainer::make_row(const EpochSummary& training) {
   const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - run.began;
   row.metrics.set("seconds", state.main_clock(epoch.count()));
   if (const auto total = run_config().total_updates) {
-    const auto done = static_cast<double>(std::max<std::int64_t>(state.progress.update, 1));
+    const auto updates = state.progress.update - run.first_update;
+    const auto done = static_cast<double>(std::max<std::int64_t>(updates, 1));
     const auto left = static_cast<double>(*total - state.progress.update);
     row.metrics.set("eta_seconds", state.main_clock(whole.count() / done * std::max(left, 0.0)));
   }

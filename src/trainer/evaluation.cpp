@@ -241,7 +241,7 @@ bool Trainer::read_all(BatchSource& source, std::optional<std::int64_t> limit, E
       evaluate_batch(*batch, result, means);
     }
     more = accelerator().any(cursor.has_more());
-    if (more && state.run && state.stops_now()) return false;
+    if (more && state.may_cut_evaluation() && state.stops_now()) return false;
   }
   return true;
 }

@@ -130,6 +130,8 @@ TrainOptions sweep_options(const LearningRateFinderOptions& options) {
   train.fast_dev_run = false;
   train.reset_history = false;
   train.non_finite = NonFinite::kStop;
+  train.checkpoints = {};
+  train.resume_from.reset();
   return train;
 }
 

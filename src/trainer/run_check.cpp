@@ -34,6 +34,17 @@ void check_numbers(OptionCheck& check, const TrainOptions& options) {
   positive("clip_gradient_value", options.clip_gradient_value);
 }
 
+void check_checkpoints(OptionCheck& check, const TrainOptions& options) {
+  const auto& checkpoints = options.checkpoints;
+  const auto newest = checkpoints.keep_newest.value_or(1);
+  check.require(newest >= 1, concat("checkpoints.keep_newest must be >= 1, got ", newest,
+                                    "; leave it out to keep all"));
+  check.require(checkpoints.keep_best >= 0,
+                concat("checkpoints.keep_best must be >= 0, got ", checkpoints.keep_best));
+  check.require(!options.resume_from || !options.resume_from->empty(),
+                "resume_from is an empty path; leave it out to begin anew");
+}
+
 void check_batch_sizes(OptionCheck& check, const TrainOptions& options) {
   check.require(
       options.rows == Rows::kShared || !options.global_batch_size,
@@ -179,6 +190,7 @@ void check_run(const char* call, const TrainOptions& options, std::optional<std:
   check.require(!options.eval_dataset || options.eval_dataset.size() > 0,
                 "eval_dataset is empty; give one with at least one sample, or leave it out");
   check_numbers(check, options);
+  check_checkpoints(check, options);
   check_batch_sizes(check, options);
   check_accumulation_schedule(check, options);
   check_shards(check, options, owns_loop && rows.has_value(), state);

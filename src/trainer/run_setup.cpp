@@ -9,7 +9,9 @@
 #include "base/text.h"
 #include "schedulers/momentum.h"
 #include "torch_accelerated/base/error.h"
+#include "trainer/resumption.h"
 #include "trainer/run_objects.h"
+#include "trainer/run_state.h"
 #include "trainer/trainer_state.h"
 
 namespace torch_accelerated {
@@ -228,6 +230,7 @@ void Trainer::set_up_run() {
   state.exchange_lengths();
   accelerator().together("train", [&] { set_up_alone(); });
   state.check_ranks();
+  set_up_checkpoints();
   if (options.deterministic_shards) {
     run.arithmetic = std::make_unique<DeterministicArithmetic>(options.deterministic_threads);
   }
@@ -240,8 +243,13 @@ void Trainer::set_up_run() {
 void Trainer::set_up_alone() {
   auto& state = *state_;
   auto& run = *state.run;
-  if (run.options.reset_history) state.history->reset();
-  run.first_epoch = state.history->empty() ? 0 : state.history->rows().back().epoch;
+  if (run.resumption) {
+    run.resumption->give_modules(state);
+  } else {
+    if (run.options.reset_history) state.history->reset();
+    run.first_epoch = state.history->empty() ? 0 : state.history->rows().back().epoch;
+  }
+  run.first_update = state.progress.update;
   run.only_own_parameters = state.optimizers.size() > 1 || !optimizers_hold_everything(state);
   if (run.options.eval_dataset) {
     auto loader = default_eval_loader_options(
@@ -273,7 +281,11 @@ void Trainer::set_up_alone() {
     const auto watched = slot.scheduler ? slot.scheduler->watched_metric() : std::string();
     if (!watched.empty()) require_metric(slot.scheduler->name(), watched);
   }
-  state.progress.learning_rate = optimizer().param_groups().front().options().get_lr();
+  if (run.resumption) {
+    run.resumption->check_config(state);
+  } else {  // schedulers may have set another
+    state.progress.learning_rate = optimizer().param_groups().front().options().get_lr();
+  }
 }
 
 std::unique_ptr<BatchSource> Trainer::train_source(const Dataset& dataset,

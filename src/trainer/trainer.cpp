@@ -31,8 +31,9 @@ RunResult Trainer::train(Dataset dataset, TrainOptions options) {
     accelerator().together("train", [&] {
       options = with_trial_limits(std::move(options));
       check_run("train", options, dataset ? dataset.size() : 0, *state_);
-      source = train_source(dataset, options);
     });
+    open_checkpoint(options);
+    accelerator().together("train", [&] { source = train_source(dataset, options); });
     return run(*source, options);
   });
 }
@@ -44,6 +45,7 @@ RunResult Trainer::train(BatchSource& source, TrainOptions options) {
       options = with_trial_limits(std::move(options));
       check_run("train", options, std::nullopt, *state_);
     });
+    open_checkpoint(options);
     return run(source, options);
   });
 }
@@ -67,6 +69,7 @@ void Trainer::start(TrainOptions options) {
       check_run("start", options, std::nullopt, *state_);
       options.limit_eval_batches = limit_of_evaluation(options.limit_eval_batches);
     });
+    open_checkpoint(options);
     begin_run(nullptr, options);
     begin_epoch();
   });
@@ -103,26 +106,30 @@ void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
   state.stop.clear();
   accelerator().withdraw_trigger(Trigger::kStop);
   accelerator().withdraw_trigger(Trigger::kEvaluation);
+  accelerator().withdraw_trigger(Trigger::kCheckpoint);
   accelerator().exchange_triggers();
   state.progress = {};
   state.run.emplace(Run{.options = options, .source = source});
+  state.run->resumption = std::move(state.resumption);
   accelerator().together("train", [&] { state.prepare(*this); });
   set_up_run();
   training_run_start();
   state.notify(*this, &Callback::on_training_run_start, TrainingRunStart{run_config()});
-  sanity_evaluation();
+  if (!resume()) sanity_evaluation();
 }
 
 bool Trainer::is_complete() const {
   const auto& config = run_config();
   const auto& progress = state_->progress;
+  if (state_->run->resumption) return false;  // the epoch that it stopped in has an end to come
   return progress.epoch >= config.num_epochs ||
          (config.max_updates && progress.update >= *config.max_updates);
 }
 
 void Trainer::begin_epoch() {
   auto& run = *state_->run;
-  ++state_->progress.epoch;
+  const auto resumption = std::move(run.resumption);
+  if (!resumption) ++state_->progress.epoch;
   state_->progress.micro_batch = 0;
   run.in_epoch = true;
   run.means.reset(state_->shards(), run_config().non_finite == NonFinite::kSkip);
@@ -132,17 +139,20 @@ void Trainer::begin_epoch() {
     if (!run_config().accumulation_schedule.empty()) run.source->set_window(state_->window());
     run.source->start_epoch(state_->progress.epoch - 1);
   }
+  if (resumption) resumption->give_position(*state_);
   auto batches = run_config().batches_per_epoch;
   if (batches) batches = std::min(*batches, state_->batches_left().value_or(*batches));
   train_epoch_start();
   state_->notify(*this, &Callback::on_train_epoch_start,
                  TrainEpochStart{state_->progress.epoch, batches});
+  if (resumption) accelerator().together("train", [&] { resumption->give_observers(*state_); });
 }
 
 // Whether the epoch went to its end, and no stop cut it short.
 bool Trainer::train_one_epoch() {
   auto& run = *state_->run;
-  BatchCursor cursor(*run.source, state_->batches_left(), state_->window(), run.sharing);
+  BatchCursor cursor(*run.source, state_->batches_left(), state_->window(), run.sharing,
+                     state_->progress.micro_batch);
   state_->begin_source(cursor);
   while (auto batch = state_->next_batch(cursor)) {
     run.position = cursor.position();
@@ -177,7 +187,10 @@ StepOutput Trainer::micro_batch(Batch given) {
   state.notify(*this, &Callback::on_train_step_end,
                TrainStepEnd{progress.epoch, progress.micro_batch - 1, batch, output, ended, skipped,
                             progress.update});
-  if (ended) take_requests();
+  if (ended) {
+    take_requests();
+    take_checkpoint();
+  }
   return output;
 }
 
@@ -201,6 +214,7 @@ void Trainer::end_update() {
   ++state_->progress.update;
   run.means.end_update(!run.update_skipped);
   if (std::exchange(run.update_skipped, false)) ++state_->progress.skipped_updates;
+  advance_checkpoints();
 }
 
 void Trainer::optimize(const Mean& loss, torch::optim::Optimizer& optimizer) {
@@ -262,6 +276,8 @@ void Trainer::end_epoch() {
   state.notify(*this, &Callback::on_training_run_epoch_end,
                TrainingRunEpochEnd{state_->progress.epoch, run.metrics});
   accelerator().exchange_triggers();
+  advance_checkpoints();
+  take_checkpoint();
 }
 
 // A source that ended early, or finish(), leaves a window that still makes an update.
@@ -286,9 +302,13 @@ RunResult Trainer::end_run() {
                    seconds_since(run.began)};
   if (result.was_stopped()) {
     state.notify(*this, &Callback::on_stop_training_error, StopTrainingError{result.stop_reason});
+    take_checkpoint();
   }
+  finish_checkpoints();  // while callbacks still look after the process
   training_run_end();
   state.notify(*this, &Callback::on_training_run_end, TrainingRunEnd{result});
+  take_checkpoint();
+  finish_checkpoints();
   state.release_run();
   return result;
 }

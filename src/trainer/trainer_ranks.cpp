@@ -77,6 +77,7 @@ void TrainerState::check_ranks() {
     if (callback->concerns_all_ranks()) contract.add("callback", callback->name());
   }
   for (const auto& metric : metrics) contract.add("metric", metric.name);
+  contract.add("checkpoints", run->options.checkpoints.directory.empty() ? "none" : "kept");
   contract.check(accelerator->communicator());
 }
 
@@ -162,6 +163,8 @@ bool TrainerState::stops_now() {
   accelerator->exchange_triggers();
   return stops();
 }
+
+bool TrainerState::may_cut_evaluation() const { return run && !run->checkpoints; }
 
 std::string TrainerState::agreed_stop_reason() {
   if (!stops()) return {};

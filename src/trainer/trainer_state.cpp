@@ -66,7 +66,8 @@ std::optional<std::int64_t> TrainerState::batches_left() const {
   auto left = config->limit_train_batches;
   if (left && config->deterministic_shards > 0) left = product(*left, window());
   if (config->max_updates) {
-    const auto micro_batches = product(*config->max_updates - progress.update, window());
+    const auto micro_batches =
+        product(*config->max_updates - progress.update, window()) + progress.micro_batch;
     left = std::min(left.value_or(micro_batches), micro_batches);
   }
   return left;
@@ -129,6 +130,7 @@ void TrainerState::release_run() noexcept {
 }
 
 void TrainerState::abandon_run() noexcept {
+  resumption.reset();
   if (!run) return;
   // Half a window's gradients would leak into the next run.
   for (auto& slot : optimizers) slot.optimizer->zero_grad();

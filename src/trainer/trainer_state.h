@@ -18,6 +18,8 @@
 #include "trainer/batch_cursor.h"
 #include "trainer/deterministic_arithmetic.h"
 #include "trainer/epoch_means.h"
+#include "trainer/resumption.h"
+#include "trainer/run_checkpoints.h"
 #include "trainer/stop_request.h"
 
 namespace torch_accelerated {
@@ -65,6 +67,11 @@ struct Run {
   bool only_own_parameters = false;  // whether gradients must be kept to each optimizer's own
   bool update_skipped = false;       // in the window in progress
   bool in_epoch = false;
+  std::unique_ptr<Resumption> resumption = nullptr;  // until the run has come to its place
+  std::unique_ptr<RunCheckpoints> checkpoints = nullptr;
+  std::optional<Retain> save_due = {};                          // at the next update's boundary
+  std::optional<std::pair<std::int64_t, bool>> saved_at = {};   // update and in_epoch of the newest
+  std::int64_t first_update = 0;                                // of this process
   std::int64_t first_epoch = 0;     // of the history's rows that were there before, the last one's
   bool evaluating = false;          // batches are being read for an evaluation
   EpochMeans means = {};            // of the epoch in progress
@@ -94,6 +101,7 @@ struct TrainerState {
   std::unique_ptr<History> history = std::make_unique<InMemoryHistory>();
   std::optional<RunConfig> config;  // of the run in progress, or of the last
   Progress progress;                // likewise
+  std::unique_ptr<Resumption> resumption;  // opened for the run that is about to begin
   std::optional<Run> run;
   StopRequest stop;
   bool initialised = false;
@@ -142,6 +150,10 @@ struct TrainerState {
   /// Whether all ranks stop after the update that has just ended.
   bool stops() const;
   bool stops_now();  // the same, asked of all ranks at once
+
+  /// Whether a stop ends an evaluation: not where a checkpoint may follow, which must have its row
+  /// whole.
+  bool may_cut_evaluation() const;
   std::string agreed_stop_reason();
   EpochSummary summed_up(const EpochMeans& means, std::int64_t rows, double seconds,
                          std::string_view prefix);

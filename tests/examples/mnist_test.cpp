@@ -66,9 +66,11 @@ TEST(MnistExample, WritesItsHistoryAndEndsWithAccuracyAndHash) {
   ASSERT_EQ(lines.size(), 2U);
   const std::string number = "[-+.0-9e]+";
   EXPECT_THAT(lines[1],
-              testing::MatchesRegex("\\{\"epoch\":2,\"updates\":64,\"train_loss\":" + number +
-                                    ",\"eval_loss\":" + number + ",\"eval_accuracy\":" + number +
-                                    ",\"learning_rate\":0.001,\"seconds\":" + number + "\\}"));
+              testing::MatchesRegex(
+                  "\\{\"epoch\":2,\"updates\":64,\"intermediate\":false,\"train_loss\":" + number +
+                  ",\"eval_loss\":" + number + ",\"eval_accuracy\":" + number +
+                  ",\"learning_rate\":0.001,\"rows_per_second\":" + number +
+                  ",\"seconds\":" + number + ",\"eta_seconds\":" + number + "\\}"));
 }
 
 TEST(MnistExample, HoldsFiveThousandTwiceOutOfTheTrainingPairWhereAllFourFilesAre) {

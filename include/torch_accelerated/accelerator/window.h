@@ -34,6 +34,8 @@ enum class Trigger : unsigned {
   kEvaluation = 2,
   kCheckpoint = 4,
   kMore = 8,  ///< there are batches left, where ranks bring their own
+  kSaving = 16,      ///< this rank is still writing its part of a checkpoint
+  kSaveFailed = 32,  ///< this rank couldn't write its part
 };
 
 }  // namespace torch_accelerated

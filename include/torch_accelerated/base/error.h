@@ -66,6 +66,12 @@ class DataError : public Error {
   ExitCode exit_code() const noexcept override { return ExitCode::kData; }
 };
 
+/// A checkpoint or a file of weights that can't be used: torn, altered, or another model's.
+class CheckpointError : public DataError {
+ public:
+  using DataError::DataError;
+};
+
 /// A file or a disk that can't be read or written, with what the system said.
 class FileError : public Error {
  public:

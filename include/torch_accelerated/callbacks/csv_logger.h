@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +17,8 @@ namespace torch_accelerated {
 /// The columns are epoch, updates, intermediate and the metrics, in the order in which they came; a
 /// row without one of them has an empty field. Each row is one write of one line. A metric that is
 /// new widens the header: the file is written anew beside and renamed. A file of an earlier run is
-/// gone on with; half a line at its end, which a broken process has left, is cut off.
+/// gone on with; half a line at its end, which a broken process has left, is cut off. A run that
+/// goes on from a checkpoint cuts the file back to the lines that there were.
 class CsvLogger : public Callback {
  public:
   /// @throws ArgumentError  an empty path.
@@ -28,12 +31,18 @@ class CsvLogger : public Callback {
   void on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
 
+  /// How many lines the file has.
+  State state() const override;
+  void load_state(const State& state) override;
+
  private:
   void write_new_rows(const Trainer& trainer);
 
   std::filesystem::path path_;
   std::vector<std::string> columns_;
   std::size_t written_ = 0;  // rows of the history
+  std::int64_t lines_ = -1;  // of the file; not known before a run has opened it
+  std::optional<std::int64_t> cut_to_;  // lines of a loaded state, for the next run
 };
 
 }  // namespace torch_accelerated

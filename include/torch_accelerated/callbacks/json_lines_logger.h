@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 
 #include "torch_accelerated/trainer/callback.h"
 
@@ -13,7 +15,8 @@ namespace torch_accelerated {
 ///
 /// Numbers read back to the same bits; one that isn't finite is null. Each row is one write of one
 /// line. A file of an earlier run is gone on with; half a line at its end, which a broken process
-/// has left, is cut off.
+/// has left, is cut off. A run that goes on from a checkpoint cuts the file back to the lines that
+/// there were.
 class JsonLinesLogger : public Callback {
  public:
   /// @throws ArgumentError  an empty path.
@@ -26,11 +29,17 @@ class JsonLinesLogger : public Callback {
   void on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
 
+  /// How many lines the file has.
+  State state() const override;
+  void load_state(const State& state) override;
+
  private:
   void write_new_rows(const Trainer& trainer);
 
   std::filesystem::path path_;
   std::size_t written_ = 0;  // rows of the history
+  std::int64_t lines_ = -1;  // of the file; not known before a run has opened it
+  std::optional<std::int64_t> cut_to_;  // lines of a loaded state, for the next run
 };
 
 }  // namespace torch_accelerated

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 #include <vector>
 
+#include "torch_accelerated/core/state_value.h"
 #include "torch_accelerated/core/tensor_dict.h"
 
 namespace torch_accelerated {
@@ -16,8 +15,8 @@ namespace torch_accelerated {
 /// by name, in the order in which they were set.
 class State {
  public:
-  using Value = std::variant<bool, std::int64_t, double, std::string, std::vector<double>>;
-  using Entry = std::pair<std::string, Value>;
+  using Value = StateValue;
+  using Entry = StateEntry;
 
   /// Adds `value` under `name`, or puts it in the place of what stood there.
   State& set(std::string_view name, Value value);

@@ -26,6 +26,10 @@ class BatchSource {
   /// Goes to the beginning of `epoch`, counted from 0.
   virtual void start_epoch(std::int64_t /*epoch*/) {}
 
+  /// Goes to where `batches` of `epoch` have been given, so that a run can go on within an epoch.
+  /// @return whether it can; where it can't, such a run begins the epoch again.
+  virtual bool set_position(std::int64_t /*epoch*/, std::int64_t batches) { return batches == 0; }
+
   /// From the next epoch on, `batches` make an update; for sources that cut an update's rows.
   virtual void set_window(std::int64_t /*batches*/) {}
 

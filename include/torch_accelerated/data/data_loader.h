@@ -61,9 +61,9 @@ class DataLoader : public BatchSource {
   /// Batches of this epoch that the caller has got, whatever has been read ahead.
   std::int64_t position() const noexcept;
 
-  /// Goes on as if `batches` of `epoch` had been got.
+  /// Goes on as if `batches` of `epoch` had been got; it always can.
   /// @throws ArgumentError  a negative epoch, or a position outside [0, size()].
-  void set_position(std::int64_t epoch, std::int64_t batches);
+  bool set_position(std::int64_t epoch, std::int64_t batches) override;
 
   const DataLoaderOptions& options() const noexcept;
 

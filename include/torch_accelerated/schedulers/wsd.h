@@ -34,6 +34,10 @@ struct WsdOptions {
 ///              al. 2024 (arXiv:2405.18392), section 3.
 double wsd_rate(std::int64_t update, double base_rate, const WsdOptions& options);
 
+/// How many updates come before the decay.
+/// @throws ArgumentError  `total_updates` isn't given.
+std::int64_t wsd_decay_begin(const WsdOptions& options);
+
 /// Warm-up, stable and decay over the whole run.
 /// @throws ArgumentError  numbers out of range at once; when the run starts, a warm-up and a decay
 ///                        that are longer than the run, a minimum above a group's rate, or a run of

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
 
+#include "torch_accelerated/core/better.h"
 #include "torch_accelerated/core/run_config.h"
 #include "torch_accelerated/data/dataset.h"
 #include "torch_accelerated/schedulers/scheduler.h"
@@ -26,6 +28,31 @@ struct LoaderOptions {
 enum class Rows {
   kShared,   ///< all ranks give the same dataset, and each trains on its part of each batch
   kPerRank,  ///< each rank gives its own, of any length, also none; always so for a BatchSource
+};
+
+/// What happens when a checkpoint can't be written; the one before stays as it is in any case.
+enum class SaveFailure {
+  kThrow,  ///< FileError out of `train`, at the next update
+  kWarn,   ///< a line in the log, and training goes on
+};
+
+/// How long a checkpoint stays.
+enum class Retain {
+  kByCount,  ///< until CheckpointOptions::keep_newest and keep_best let it go
+  kForever,
+};
+
+/// Where a run keeps checkpoints and how many; when they are taken is up to SaveCheckpoints,
+/// StopOnSignal or the program.
+struct CheckpointOptions {
+  /// Made where it is missing, and one job's alone while its run goes on. Empty: none are kept.
+  std::filesystem::path directory = {};
+  bool asynchronous = true;  ///< copied in the training thread and written beside it
+  SaveFailure on_failure = SaveFailure::kThrow;
+  std::optional<std::int64_t> keep_newest = 2;  ///< nothing: all
+  std::int64_t keep_best = 0;                   ///< those with the best `metric`, beside the newest
+  std::string metric = "eval_loss";             ///< of the newest row, where it is of that update
+  Better direction = Better::kLower;
 };
 
 /// What `Trainer::train` is asked to do.
@@ -59,6 +86,12 @@ struct TrainOptions {
   /// then end with the same bits for one global_batch_size, dropout included.
   std::optional<std::int64_t> deterministic_shards = {};
   int deterministic_threads = 1;  ///< within an operation, with `deterministic_shards`
+  CheckpointOptions checkpoints = {};
+  /// A checkpoint, such as `latest_checkpoint(directory)` finds: the run that it is of is finished
+  /// as if it had never ended. Nothing: the run begins anew.
+  std::optional<std::filesystem::path> resume_from = {};
+  bool resume_with_changes = false;  ///< takes another run config than the checkpoint's, and warns
+  bool resume_with_earlier = false;  ///< takes the newest good one before a damaged one, and warns
 };
 
 /// What `Trainer::evaluate` is asked to do.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "torch_accelerated/accelerator/accelerator.h"
+#include "torch_accelerated/checkpoint/weights.h"
 #include "torch_accelerated/core/loss_function.h"
 #include "torch_accelerated/core/model.h"
 #include "torch_accelerated/core/run_config.h"
@@ -104,6 +106,30 @@ class Trainer {
   /// rank; nothing where the run has no `eval_dataset`.
   void request_evaluation() noexcept;
 
+  /// Saves a checkpoint into `TrainOptions::checkpoints.directory`: at once between steps of a
+  /// program's own loop; from an event of the run when all callbacks have had it, if an update ends
+  /// there, else at the next that does. Called on all ranks alike.
+  /// @throws StateError  no run that keeps checkpoints is going on.
+  void save_checkpoint(Retain retain = Retain::kByCount);
+
+  /// Asks for one, after the first update whose gradients are reduced after the request. Callable
+  /// from any thread and on any rank; nothing where the run keeps none.
+  void request_checkpoint() noexcept;
+
+  /// Whether a run that keeps checkpoints is going on.
+  bool keeps_checkpoints() const noexcept;
+
+  /// Where it keeps them, absolute.
+  /// @throws StateError  as save_checkpoint.
+  std::filesystem::path checkpoint_directory() const;
+
+  /// Writes the model's weights from the main process, as the function of this name. Collective.
+  void save_weights(const std::filesystem::path& file);
+
+  /// Reads the model's weights on all ranks, as the function of this name. Collective.
+  LoadReport load_weights(const std::filesystem::path& file,
+                          const LoadWeightsOptions& options = {});
+
   /// Whether this rank has requested a stop; other ranks may not know of it yet.
   bool stop_requested() const noexcept;
 
@@ -179,11 +205,14 @@ class Trainer {
  private:
   // The loop, in the order of a run.
   std::unique_ptr<BatchSource> train_source(const Dataset& dataset, const TrainOptions& options);
+  void open_checkpoint(TrainOptions& options);
   RunResult run(BatchSource& source, const TrainOptions& options);
   void begin_run(BatchSource* source, const TrainOptions& options);
   void set_up_run();
   void set_up_alone();
+  void set_up_checkpoints();
   bool is_complete() const;
+  bool resume();
   void sanity_evaluation();
   void begin_epoch();
   bool train_one_epoch();
@@ -201,6 +230,10 @@ class Trainer {
   void end_epoch();
   HistoryRow make_row(const EpochSummary& training);
   void take_requests();
+  void take_checkpoint();
+  void advance_checkpoints();
+  void finish_checkpoints();
+  void tell_committed();
   RunResult end_run();
 
   void evaluate_batch(const Batch& given, EvalResult& result, EpochMeans& means);

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "checkpoint/undamaged_checkpoint.h"
+
+#include <limits>
+#include <string>
+
+#include "base/text.h"
+#include "checkpoint/found_checkpoint.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/base/log.h"
+
+namespace torch_accelerated {
+namespace {
+
+// What is wrong with it, empty where nothing is; `sequence` is set where it could be read.
+std::string damage_of(const std::filesystem::path& checkpoint, std::int64_t& sequence) {
+  try {
+    const auto manifest = read_manifest(checkpoint);
+    sequence = manifest.sequence;
+    check_files({checkpoint, manifest}, /*contents=*/true);
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+}  // namespace
+
+std::filesystem::path newest_undamaged(const std::filesystem::path& checkpoint) {
+  auto before = std::numeric_limits<std::int64_t>::max();
+  const auto first = damage_of(checkpoint, before);
+  if (first.empty()) return checkpoint;
+  log(LogLevel::kWarning, "resume_from: " + first);
+  const auto found = find_checkpoints(std::filesystem::absolute(checkpoint).parent_path());
+  for (auto earlier = found.committed.rbegin(); earlier != found.committed.rend(); ++earlier) {
+    if (earlier->manifest.sequence >= before) continue;
+    std::int64_t sequence = 0;
+    const auto damage = damage_of(earlier->path, sequence);
+    log(LogLevel::kWarning, "resume_from: " + (damage.empty()
+                                                    ? "going on from " + earlier->path.string()
+                                                    : damage));
+    if (damage.empty()) return earlier->path;
+  }
+  throw CheckpointError(concat(first, "; there is no undamaged one before it either"));
+}
+
+}  // namespace torch_accelerated

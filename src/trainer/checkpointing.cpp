@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// When a run is saved, and how it is gone on with; what is in a checkpoint stands in run_state.cpp,
+// the way back in resumption.cpp.
+#include <torch/torch.h>
+
+#include <utility>
+
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+#include "torch_accelerated/trainer/on_checkpoint.h"
+#include "torch_accelerated/trainer/trainer.h"
+#include "trainer/resumption.h"
+#include "trainer/run_checkpoints.h"
+#include "trainer/run_state.h"
+#include "trainer/trainer_state.h"
+
+namespace torch_accelerated {
+namespace {
+
+// What the weights of this very update have been found to be worth.
+std::optional<double> metric_now(const TrainerState& state) {
+  const auto& rows = state.history->rows();
+  if (rows.empty() || rows.back().updates != state.progress.update) return std::nullopt;
+  return rows.back().metrics.find(state.run->options.checkpoints.metric);
+}
+
+}  // namespace
+
+void Trainer::save_checkpoint(Retain retain) {
+  auto& state = *state_;
+  auto& run = state.running("save_checkpoint");
+  checkpoint_directory();
+  if (run.save_due != Retain::kForever) run.save_due = retain;
+  const bool is_between_steps =
+      run.source == nullptr && !state.moves_run && run.place_in_window == 0;
+  if (!is_between_steps) return;
+  state.guarded("save_checkpoint", OnError::kEndRun, [&] { take_checkpoint(); });
+}
+
+void Trainer::request_checkpoint() noexcept { accelerator().set_trigger(Trigger::kCheckpoint); }
+
+bool Trainer::keeps_checkpoints() const noexcept {
+  return state_->run.has_value() && state_->run->checkpoints != nullptr;
+}
+
+std::filesystem::path Trainer::checkpoint_directory() const {
+  if (keeps_checkpoints()) return state_->run->checkpoints->directory();
+  throw StateError(
+      "save_checkpoint: no run that keeps checkpoints is going on; give "
+      "TrainOptions::checkpoints a directory");
+}
+
+void Trainer::save_weights(const std::filesystem::path& file) {
+  accelerator().together("save_weights", [&] {
+    if (accelerator().is_main_process()) {
+      torch_accelerated::save_weights(model().module(), file);
+    }
+  });
+}
+
+LoadReport Trainer::load_weights(const std::filesystem::path& file,
+                                 const LoadWeightsOptions& options) {
+  LoadReport report;
+  accelerator().together("load_weights", [&] {
+    report = torch_accelerated::load_weights(model().module(), file, options);
+  });
+  return report;
+}
+
+void Trainer::open_checkpoint(TrainOptions& options) {
+  state_->resumption = open_resumption(options, accelerator());
+  if (state_->resumption) state_->resumption->fit(options, accelerator());
+}
+
+void Trainer::set_up_checkpoints() {
+  auto& run = *state_->run;
+  const auto& options = run.options.checkpoints;
+  if (options.directory.empty()) return;
+  accelerator().together("checkpoints", [&] {
+    check_can_be_saved(*state_);
+    if (options.keep_best > 0) require_metric("checkpoints.metric", options.metric);
+  });
+  run.checkpoints = std::make_unique<RunCheckpoints>(options, accelerator());
+}
+
+bool Trainer::resume() {
+  auto& resumption = state_->run->resumption;
+  if (!resumption) return false;
+  accelerator().together("resume_from", [&] {
+    resumption->give_optimizers(*state_);
+    if (!resumption->in_epoch()) resumption->give_observers(*state_);
+  });
+  if (!resumption->in_epoch()) resumption.reset();
+  return true;
+}
+
+// At an update's boundary, when all callbacks have had the event.
+void Trainer::take_checkpoint() {
+  auto& state = *state_;
+  auto& run = *state.run;
+  const bool asked = accelerator().is_triggered(Trigger::kCheckpoint);
+  if (asked) accelerator().withdraw_trigger(Trigger::kCheckpoint);
+  if (!run.checkpoints || (!asked && !run.save_due)) return;
+  const auto retain = std::exchange(run.save_due, {}).value_or(Retain::kByCount);
+  const auto place = std::pair(state.progress.update, run.in_epoch);
+  if (run.saved_at == place && retain == Retain::kByCount) return;
+  run.saved_at = place;
+  const char* outer = std::exchange(state.phase, "save_checkpoint");
+  run.checkpoints->save({.update = state.progress.update,
+                         .metric = metric_now(state),
+                         .is_kept = retain == Retain::kForever},
+                        accelerator().is_main_process() ? run_contents(state)
+                                                        : CheckpointContents(),
+                        rank_contents(state));
+  tell_committed();
+  state.phase = outer;
+}
+
+void Trainer::advance_checkpoints() {
+  if (!keeps_checkpoints()) return;
+  state_->run->checkpoints->advance();
+  tell_committed();
+}
+
+void Trainer::finish_checkpoints() {
+  if (!keeps_checkpoints()) return;
+  state_->run->checkpoints->finish();
+  tell_committed();
+}
+
+void Trainer::tell_committed() {
+  for (const auto& [folder, update] : state_->run->checkpoints->take_committed()) {
+    callbacks().notify(&OnCheckpoint::on_checkpoint_committed, *this,
+                       CheckpointCommitted{folder, update});
+  }
+}
+
+}  // namespace torch_accelerated
