@@ -73,5 +73,7 @@ void train_and_test(const examples::MnistOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return ta::run([&] { train_and_test(examples::parse_mnist_options(argc, argv, /*keeps_checkpoints=*/true)); });
+  return ta::run([&] {
+    train_and_test(examples::parse_mnist_options(argc, argv, /*keeps_checkpoints=*/true));
+  });
 }

@@ -12,8 +12,7 @@ namespace {
 void add_checkpoint_options(CLI::App& app, MnistOptions& options) {
   auto* directory = app.add_option("--checkpoint-dir", options.checkpoint_directory,
                                    "folder for checkpoints; one is saved at the end");
-  app.add_option("--save-every-updates", options.save_every_updates,
-                 "saves one so often besides")
+  app.add_option("--save-every-updates", options.save_every_updates, "saves one so often besides")
       ->needs(directory);
   app.add_flag("--resume", options.resume,
                "goes on from the newest checkpoint in the folder, if there is one")

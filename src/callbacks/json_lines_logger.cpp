@@ -52,7 +52,9 @@ void JsonLinesLogger::on_training_run_end(Trainer& trainer, const TrainingRunEnd
   cut_to_.reset();
 }
 
-State JsonLinesLogger::state() const { return State().set("lines", std::max<std::int64_t>(lines_, 0)); }
+State JsonLinesLogger::state() const {
+  return State().set("lines", std::max<std::int64_t>(lines_, 0));
+}
 
 void JsonLinesLogger::load_state(const State& state) {
   const auto lines = state.get<std::int64_t>("lines");

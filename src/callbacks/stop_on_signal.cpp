@@ -37,7 +37,8 @@ class StopOnSignal::Handlers {
  public:
   explicit Handlers(const std::vector<int>& signals) {
     if (in_use.exchange(true)) {
-      throw StateError(concat(kName, ": another one is at work in this process; use one at a time"));
+      throw StateError(
+          concat(kName, ": another one is at work in this process; use one at a time"));
     }
     arrived = 0;
     struct ::sigaction action{};

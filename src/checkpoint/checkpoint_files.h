@@ -14,9 +14,9 @@ namespace torch_accelerated {
 
 /// What a checkpoint holds of a run that all its ranks have alike.
 struct CheckpointContents {
-  TensorDict model;   ///< in model.safetensors, by the names of parameters and buffers
-  State optimizers;   ///< tensors in optimizer.safetensors, values in state.json
-  State rest;         ///< tensors in state.safetensors, values in state.json
+  TensorDict model;  ///< in model.safetensors, by the names of parameters and buffers
+  State optimizers;  ///< tensors in optimizer.safetensors, values in state.json
+  State rest;        ///< tensors in state.safetensors, values in state.json
 };
 
 /// Writes the files of `contents` into the folder of a checkpoint, to the disk.
@@ -33,7 +33,8 @@ std::string rank_file(int rank);
 /// A committed checkpoint that is read; what its manifest says of the files is checked first, and
 /// each tensor's checksum while it is read.
 ///
-/// All of it throws a CheckpointError that names the file and what is wrong with it.
+/// All of it throws a CheckpointError that names the file and what is wrong with it, or a FileError
+/// where the system can't read it.
 class SavedCheckpoint {
  public:
   explicit SavedCheckpoint(std::filesystem::path folder);

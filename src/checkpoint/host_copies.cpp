@@ -17,9 +17,9 @@ TensorDict HostCopies::of(const TensorDict& tensors) {
     const bool fits = buffer.defined() && buffer.sizes() == tensor.sizes() &&
                       buffer.scalar_type() == tensor.scalar_type();
     if (!fits) {
-      buffer = torch::empty(
-          tensor.sizes(),
-          torch::TensorOptions(tensor.scalar_type()).pinned_memory(tensor.is_cuda()));
+      buffer =
+          torch::empty(tensor.sizes(),
+                       torch::TensorOptions(tensor.scalar_type()).pinned_memory(tensor.is_cuda()));
     }
     on_device |= tensor.is_cuda();
     buffer.copy_(tensor.detach(), /*non_blocking=*/tensor.is_cuda());

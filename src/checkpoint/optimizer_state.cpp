@@ -3,6 +3,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -227,11 +228,15 @@ void check_groups(Optimizer& optimizer, const ParameterNames& names, const State
     if (saved == mine) continue;
     // The first name in which they differ.
     std::size_t line = 0;
-    for (std::size_t at = 0; at < saved.size() && at < mine.size() && saved[at] == mine[at]; ++at) {
+    std::size_t at = 0;
+    for (; at < saved.size() && at < mine.size() && saved[at] == mine[at]; ++at) {
       if (saved[at] == '\n') line = at + 1;
     }
+    const auto& longer = saved.size() > mine.size() ? saved : mine;
+    if (at == std::min(saved.size(), mine.size()) && longer[at] == '\n') line = at + 1;
     const auto name_at = [line](const std::string& text) {
-      return line >= text.size() ? "none" : "'" + text.substr(line, text.find('\n', line) - line) + "'";
+      return line >= text.size() ? "none"
+                                 : "'" + text.substr(line, text.find('\n', line) - line) + "'";
     };
     throw CheckpointError(concat(what, ": param group ", i, " has the parameter ", name_at(mine),
                                  " where the checkpoint has ", name_at(saved),
@@ -239,7 +244,8 @@ void check_groups(Optimizer& optimizer, const ParameterNames& names, const State
   }
 }
 
-// What the state has of each parameter, under the same names: found at once, however many there are.
+// What the state has of each parameter, under the same names: found at once, however many there
+// are.
 std::unordered_map<std::string, State> by_parameter(const State& state) {
   std::unordered_map<std::string, State> parts;
   const auto parameter_of = [](const std::string& name) { return name.substr(0, name.rfind('/')); };
@@ -296,8 +302,7 @@ std::string type_name(const Optimizer& optimizer) {
 }
 
 bool has_state(const Optimizer& optimizer) {
-  return dynamic_cast<const Stateful*>(&optimizer) != nullptr ||
-         with_types(optimizer, [](auto) {});
+  return dynamic_cast<const Stateful*>(&optimizer) != nullptr || with_types(optimizer, [](auto) {});
 }
 
 State optimizer_state(Optimizer& optimizer, const ParameterNames& names) {

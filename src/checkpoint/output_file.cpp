@@ -23,9 +23,7 @@ namespace {
 }  // namespace
 
 OutputFile::OutputFile(FileIo& io, std::string path)
-    : io_(io),
-      path_(std::move(path)),
-      file_(io.open(path_, O_WRONLY | O_CREAT | O_EXCL, 0666)) {
+    : io_(io), path_(std::move(path)), file_(io.open(path_, O_WRONLY | O_CREAT | O_EXCL, 0666)) {
   if (file_ < 0) fail_with(path_, "created", errno);
 }
 
@@ -39,8 +37,7 @@ void OutputFile::fail(const char* what, int error) { fail_with(path_, what, erro
 
 void OutputFile::write(std::string_view bytes, std::uint64_t offset) {
   while (!bytes.empty()) {
-    const auto written =
-        io_.write(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    const auto written = io_.write(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written > 0) {
       bytes.remove_prefix(static_cast<std::size_t>(written));
       offset += static_cast<std::uint64_t>(written);

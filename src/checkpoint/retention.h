@@ -18,7 +18,8 @@ struct RetentionOptions {
 };
 
 /// Which of `checkpoints`, by their places and in rising order, are not to be kept. The one that
-/// was committed last always is, and one whose manifest says so; of two with the same metric the one committed earlier is better.
+/// was committed last always is, and one whose manifest says so; of two with the same metric the
+/// one committed earlier is better.
 ///
 /// @throws ArgumentError  a negative number.
 std::vector<std::size_t> to_remove(const std::vector<FoundCheckpoint>& checkpoints,

@@ -24,8 +24,8 @@ using Json = nlohmann::json;
 // Non-finite numbers have no place in JSON.
 std::string number_text(double value) {
   if (std::isfinite(value)) return Json(value).dump();
-  return concat(R"({"number":")", std::signbit(value) ? "-" : "",
-                std::isnan(value) ? "nan" : "inf", R"("})");
+  return concat(R"({"number":")", std::signbit(value) ? "-" : "", std::isnan(value) ? "nan" : "inf",
+                R"("})");
 }
 
 std::string string_text(const std::string& value) {
@@ -186,8 +186,8 @@ std::string state_text(const std::vector<StateEntry>& values) {
 
 std::vector<StateEntry> parse_state_text(std::string_view text, std::string_view file_name) {
   if (text.size() > StateTextLimits::kBytes) {
-    refuse(file_name, concat("has ", text.size(), " bytes, at most ", StateTextLimits::kBytes,
-                             " are read"));
+    refuse(file_name,
+           concat("has ", text.size(), " bytes, at most ", StateTextLimits::kBytes, " are read"));
   }
   Handler handler(file_name);
   if (!Json::sax_parse(text.begin(), text.end(), &handler)) refuse(file_name, "is no JSON object");

@@ -19,7 +19,8 @@ struct StateTextLimits {
 /// The values as one JSON object, one to a line. Numbers read back to the same bits, also those
 /// that aren't finite: they stand as {"number": "nan"}, "-nan", "inf" or "-inf".
 ///
-/// @throws ArgumentError  what can't be read back: text that isn't UTF-8, a value without a name, or
+/// @throws ArgumentError  what can't be read back: text that isn't UTF-8, a value without a name,
+/// or
 ///                        more than the limits.
 std::string state_text(const std::vector<StateEntry>& values);
 

@@ -36,9 +36,8 @@ std::filesystem::path newest_undamaged(const std::filesystem::path& checkpoint) 
     if (earlier->manifest.sequence >= before) continue;
     std::int64_t sequence = 0;
     const auto damage = damage_of(earlier->path, sequence);
-    log(LogLevel::kWarning, "resume_from: " + (damage.empty()
-                                                    ? "going on from " + earlier->path.string()
-                                                    : damage));
+    log(LogLevel::kWarning,
+        "resume_from: " + (damage.empty() ? "going on from " + earlier->path.string() : damage));
     if (damage.empty()) return earlier->path;
   }
   throw CheckpointError(concat(first, "; there is no undamaged one before it either"));

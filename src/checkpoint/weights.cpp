@@ -3,12 +3,12 @@
 
 #include <torch/torch.h>
 
+#include <unistd.h>
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <string_view>
-#include <unistd.h>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -124,8 +124,8 @@ LoadReport load_weights(torch::nn::Module& module, const std::filesystem::path& 
   auto plan = planned(*reader, all_tensors(module), options);
   if (options.strict && !plan.report.is_complete()) {
     plan.report.loaded = 0;
-    throw CheckpointError(concat("load_weights: '", file.string(), "' doesn't fit the module: ",
-                                 plan.report.text(),
+    throw CheckpointError(concat("load_weights: '", file.string(),
+                                 "' doesn't fit the module: ", plan.report.text(),
                                  "; give prefix, rename or skip, or strict = false"));
   }
   // All of it first, so that a damaged file changes nothing.

@@ -106,12 +106,12 @@ void Trainer::take_checkpoint() {
   if (run.saved_at == place && retain == Retain::kByCount) return;
   run.saved_at = place;
   const char* outer = std::exchange(state.phase, "save_checkpoint");
-  run.checkpoints->save({.update = state.progress.update,
-                         .metric = metric_now(state),
-                         .is_kept = retain == Retain::kForever},
-                        accelerator().is_main_process() ? run_contents(state)
-                                                        : CheckpointContents(),
-                        rank_contents(state));
+  run.checkpoints->save(
+      {.update = state.progress.update,
+       .metric = metric_now(state),
+       .is_kept = retain == Retain::kForever},
+      accelerator().is_main_process() ? run_contents(state) : CheckpointContents(),
+      rank_contents(state));
   tell_committed();
   state.phase = outer;
 }

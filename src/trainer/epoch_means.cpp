@@ -128,8 +128,8 @@ TensorDict EpochMeans::sums() const {
 void EpochMeans::add_sums(const TensorDict& sums) {
   for (const auto& [name, numbers] : sums) {
     if (numbers.dim() != 2 || numbers.size(1) != 3 || numbers.scalar_type() != torch::kFloat64) {
-      throw CheckpointError(concat("the checkpoint's sums of '", name,
-                                   "' are malformed; take another checkpoint"));
+      throw CheckpointError(
+          concat("the checkpoint's sums of '", name, "' are malformed; take another checkpoint"));
     }
     auto& of_name = entry(name);
     const auto* part = numbers.const_data_ptr<double>();

@@ -62,8 +62,8 @@ void give_weights(const TensorReader& reader, const TensorDict& tensors) {
     }
     const auto& entry = *found->second;
     if (entry.shape != tensor.sizes().vec() || !has_dtype_of(entry, tensor)) {
-      throw CheckpointError(concat("the model's tensor '", name, "' is ", described(tensor), ", in '",
-                                   reader.path(), "' it is ", described(entry),
+      throw CheckpointError(concat("the model's tensor '", name, "' is ", described(tensor),
+                                   ", in '", reader.path(), "' it is ", described(entry),
                                    "; the checkpoint is of another model"));
     }
     entries.erase(found);
@@ -127,7 +127,8 @@ void Resumption::give_modules(TrainerState& state) const {
   }
   const auto callbacks = rest_.part("callbacks");
   for (const auto& callback : state.callbacks) {
-    if (callbacks.contains(callback->name())) callback->load_state(callbacks.part(callback->name()));
+    if (callbacks.contains(callback->name()))
+      callback->load_state(callbacks.part(callback->name()));
   }
 }
 
@@ -179,8 +180,8 @@ void Resumption::give_optimizers(TrainerState& state) const {
     const auto driver = schedulers.part(slot.name);
     slot.rates = driver.get<std::vector<double>>("rates");
     if (!slot.scheduler) continue;
-    const bool is_same = driver.contains("name") &&
-                         driver.get<std::string>("name") == slot.scheduler->name();
+    const bool is_same =
+        driver.contains("name") && driver.get<std::string>("name") == slot.scheduler->name();
     if (is_same) {
       slot.scheduler->load_state(driver.part("state"));
       continue;
@@ -210,8 +211,8 @@ void Resumption::give_position(TrainerState& state) const {
   const auto window = position_.get<std::int64_t>("micro_batches_per_update");
   const auto now = state.config->micro_batches_per_update;
   if (window != now && window > 0) progress.micro_batch = progress.micro_batch / window * now;
-  const bool positioned = run.source == nullptr || run.source->set_position(progress.epoch - 1,
-                                                                            progress.micro_batch);
+  const bool positioned =
+      run.source == nullptr || run.source->set_position(progress.epoch - 1, progress.micro_batch);
   if (state.accelerator->any(!positioned)) {
     if (state.accelerator->is_main_process()) {
       log(LogLevel::kWarning,
@@ -237,7 +238,8 @@ void Resumption::give_position(TrainerState& state) const {
 void Resumption::give_observers(TrainerState& state) const {
   const auto callbacks = rest_.part("callbacks");
   for (const auto& callback : state.callbacks) {
-    if (callbacks.contains(callback->name())) callback->load_state(callbacks.part(callback->name()));
+    if (callbacks.contains(callback->name()))
+      callback->load_state(callbacks.part(callback->name()));
   }
   if (!on_as_many_ranks(state)) return;
   set_random_states(random_in(saved_.rank(state.accelerator->rank())));
@@ -253,8 +255,7 @@ std::unique_ptr<Resumption> open_resumption(const TrainOptions& options, Acceler
   });
   chosen = accelerator.gather_objects(chosen).front();
   std::unique_ptr<Resumption> resumption;
-  accelerator.together("resume_from",
-                       [&] { resumption = std::make_unique<Resumption>(chosen); });
+  accelerator.together("resume_from", [&] { resumption = std::make_unique<Resumption>(chosen); });
   return resumption;
 }
 

@@ -50,9 +50,10 @@ RunCheckpoints::RunCheckpoints(const CheckpointOptions& options, Accelerator& ac
   token = accelerator.gather_objects(token).front();
   accelerator.together("checkpoints", [&] {
     if (root_.has_token(token)) return;
-    throw FileError(concat("checkpoints: rank ", accelerator.rank(), " doesn't see what rank 0 has "
-                           "written to '", root_.path().string(),
-                           "'; give a directory that all hosts share"));
+    throw FileError(concat("checkpoints: rank ", accelerator.rank(),
+                           " doesn't see what rank 0 has "
+                           "written to '",
+                           root_.path().string(), "'; give a directory that all hosts share"));
   });
   if (accelerator.is_main_process()) root_.remove_token(token);
 }
@@ -68,8 +69,10 @@ RunCheckpoints::~RunCheckpoints() {
 void RunCheckpoints::save(const Label& label, const CheckpointContents& contents,
                           const TensorDict& of_rank) {
   finish();
-  manifest_ = {.library = kVersion, .update = label.update,
-               .world_size = accelerator_->world_size(), .is_kept = label.is_kept,
+  manifest_ = {.library = kVersion,
+               .update = label.update,
+               .world_size = accelerator_->world_size(),
+               .is_kept = label.is_kept,
                .metric = label.metric};
   if (const auto why = begin_folder(label.update); !why.empty()) return tell_failure(why);
   CheckpointContents shared;

@@ -35,7 +35,8 @@ class RunCheckpoints {
   /// @throws StateError  another job writes there.
   RunCheckpoints(const CheckpointOptions& options, Accelerator& accelerator);
 
-  /// Waits for what is being written; what isn't committed by then is left to the next job to clean.
+  /// Waits for what is being written; what isn't committed by then is left to the next job to
+  /// clean.
   ~RunCheckpoints();
 
   /// What a checkpoint is told beside its contents.
@@ -79,9 +80,9 @@ class RunCheckpoints {
   HostCopies rest_copies_;
   HostCopies rank_copies_;
   Stage stage_ = Stage::kIdle;
-  std::filesystem::path folder_;     // of the checkpoint in flight
-  Manifest manifest_;                // likewise; the main process's
-  std::string failure_;              // of this rank
+  std::filesystem::path folder_;  // of the checkpoint in flight
+  Manifest manifest_;             // likewise; the main process's
+  std::string failure_;           // of this rank
   std::vector<Committed> committed_;
   BackgroundTask task_;  // last: it uses the others
 };

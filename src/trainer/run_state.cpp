@@ -95,10 +95,10 @@ ParameterNames parameter_names(const TrainerState& state) {
 std::vector<std::pair<std::string, std::string>> compared_config(const TrainerState& state) {
   auto fields = state.config->fields();
   const auto* loader = dynamic_cast<const DataLoader*>(state.run->source);
-  fields.emplace_back("shuffle", loader == nullptr             ? "-"
+  fields.emplace_back("shuffle", loader == nullptr           ? "-"
                                  : loader->options().shuffle ? "yes"
                                                              : "no");
-  fields.emplace_back("drop last", loader == nullptr               ? "-"
+  fields.emplace_back("drop last", loader == nullptr             ? "-"
                                    : loader->options().drop_last ? "yes"
                                                                  : "no");
   return fields;
@@ -123,7 +123,8 @@ CheckpointContents run_contents(TrainerState& state) {
 
 TensorDict rank_contents(TrainerState& state) {
   TensorDict contents;
-  for (const auto& [device, generator] : random_states()) contents.set("random/" + device, generator);
+  for (const auto& [device, generator] : random_states())
+    contents.set("random/" + device, generator);
   contents.set("rows", torch::full({}, state.run->rows, torch::kInt64));
   for (const auto& [name, sums] : state.run->means.sums()) contents.set("sums/" + name, sums);
   return contents;

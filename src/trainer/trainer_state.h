@@ -69,9 +69,9 @@ struct Run {
   bool in_epoch = false;
   std::unique_ptr<Resumption> resumption = nullptr;  // until the run has come to its place
   std::unique_ptr<RunCheckpoints> checkpoints = nullptr;
-  std::optional<Retain> save_due = {};                          // at the next update's boundary
-  std::optional<std::pair<std::int64_t, bool>> saved_at = {};   // update and in_epoch of the newest
-  std::int64_t first_update = 0;                                // of this process
+  std::optional<Retain> save_due = {};                         // at the next update's boundary
+  std::optional<std::pair<std::int64_t, bool>> saved_at = {};  // update and in_epoch of the newest
+  std::int64_t first_update = 0;                               // of this process
   std::int64_t first_epoch = 0;     // of the history's rows that were there before, the last one's
   bool evaluating = false;          // batches are being read for an evaluation
   EpochMeans means = {};            // of the epoch in progress
@@ -99,8 +99,8 @@ struct TrainerState {
   std::vector<OptimizerSlot> optimizers;               // the Trainer's own first
   std::vector<MetricSlot> metrics;
   std::unique_ptr<History> history = std::make_unique<InMemoryHistory>();
-  std::optional<RunConfig> config;  // of the run in progress, or of the last
-  Progress progress;                // likewise
+  std::optional<RunConfig> config;         // of the run in progress, or of the last
+  Progress progress;                       // likewise
   std::unique_ptr<Resumption> resumption;  // opened for the run that is about to begin
   std::optional<Run> run;
   StopRequest stop;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// benchmark_checkpoints FOLDER [ROUNDS]: what saving and loading cost, for 100 M parameters with the
-// state of Adam (1.2 GB), interleaved in one process: a plain write and fsync of as many bytes, a
-// synchronous save, the stall of an asynchronous one; a plain read, and a load. Prints a table of
+// benchmark_checkpoints FOLDER [ROUNDS]: what saving and loading cost, for 100 M parameters with
+// the state of Adam (1.2 GB), interleaved in one process: a plain write and fsync of as many bytes,
+// a synchronous save, the stall of an asynchronous one; a plain read, and a load. Prints a table of
 // medians and one line of JSON.
 #include <fcntl.h>
 #include <torch/torch.h>

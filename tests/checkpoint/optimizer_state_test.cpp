@@ -108,7 +108,8 @@ State stored(const State& state) {
   for (auto& [name, value] : parse_state_text(state_text(state.values()), "state.json")) {
     read.set(name, value);
   }
-  for (const auto& [name, tensor] : read_tensors(*open_tensors(path))) read.set_tensor(name, tensor);
+  for (const auto& [name, tensor] : read_tensors(*open_tensors(path)))
+    read.set_tensor(name, tensor);
   return read;
 }
 
@@ -279,9 +280,9 @@ TEST(OptimizerState, OfAnotherTypeIsRefused) {
     auto run = trained(make);
     for (const auto& [other_name, other] : all) {
       if (name == other_name) continue;
-      EXPECT_THAT(refusal(run, trained_state(other)),
-                  HasSubstr("optimizer 'main' is a " + name + ", a " + other_name +
-                            " in the checkpoint"));
+      EXPECT_THAT(
+          refusal(run, trained_state(other)),
+          HasSubstr("optimizer 'main' is a " + name + ", a " + other_name + " in the checkpoint"));
     }
   }
 }
@@ -313,10 +314,10 @@ TEST(OptimizerState, OfAnotherShapeIsRefusedByName) {
   for (const auto& make : {sgd(), adam(), maker<RMSprop>(RMSpropOptions(0.01)),
                            maker<Adagrad>(AdagradOptions(0.01))}) {
     auto run = trained(make);
-    EXPECT_THAT(refusal(run, trained_state(make, 6)),
-                AllOf(HasSubstr("optimizer 'main': 'first.weight/"),
-                      HasSubstr("of shape [6, 4] in the checkpoint"),
-                      HasSubstr("of shape [5, 4] here")));
+    EXPECT_THAT(
+        refusal(run, trained_state(make, 6)),
+        AllOf(HasSubstr("optimizer 'main': 'first.weight/"),
+              HasSubstr("of shape [6, 4] in the checkpoint"), HasSubstr("of shape [5, 4] here")));
   }
   // LBFGS keeps tensors of all parameters: 4 * 5 + 5 + 5 * 2 + 2 + 3 values.
   auto run = trained(lbfgs());

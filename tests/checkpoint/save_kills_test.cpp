@@ -67,6 +67,7 @@ TEST(Saves, SurviveKillsAtRandomMomentsAndLoseNothingThatWasCommitted) {
   const TempDir directory;
   std::mt19937_64 random(seed_of_kills());
   std::int64_t known = 0;  // the newest update that was told
+  std::chrono::microseconds most(0);
   for (int kill = 0; kill < number_of_kills(); ++kill) {
     int pipe[2];
     ASSERT_EQ(::pipe(pipe), 0);
@@ -74,7 +75,16 @@ TEST(Saves, SurviveKillsAtRandomMomentsAndLoseNothingThatWasCommitted) {
     ASSERT_GE(child, 0);
     if (child == 0) save_all_the_time(directory.path(), pipe[1]);
     ::close(pipe[1]);
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 40'000));
+    const auto begin = std::chrono::steady_clock::now();
+    if (kill == 0) {
+      // Kills come within the time that four saves take here.
+      ASSERT_EQ(::read(pipe[0], &known, sizeof known), static_cast<ssize_t>(sizeof known));
+      most = 4 * std::chrono::duration_cast<std::chrono::microseconds>(
+                     std::chrono::steady_clock::now() - begin);
+    } else {
+      std::this_thread::sleep_for(
+          std::chrono::microseconds(random() % static_cast<std::uint64_t>(most.count())));
+    }
     ::kill(child, SIGKILL);
     ::waitpid(child, nullptr, 0);
     for (std::int64_t update = 0; ::read(pipe[0], &update, sizeof update) == sizeof update;) {

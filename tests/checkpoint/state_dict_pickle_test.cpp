@@ -332,10 +332,14 @@ TEST(StateDictPickle, CountsADictThatIsNamedOverAndOverOnlySoOften) {
 }
 
 TEST(StateDictPickle, ReadsADictThatHoldsItself) {
-  const StateDictPickle dict = read("\x80\x02}q\0("s + pickled_text("me") + "h\0"s +
-                                    pickled_text("w") + pickled_tensor() + "u.");
-  EXPECT_THAT(dict.dicts, ElementsAre(PickledDict{"me", 1}));
-  EXPECT_EQ(dict.tensors.size(), 1U);
+  const std::string inner = pickled_text("w") + pickled_tensor() + pickled_text("me");
+  for (const std::string& pickle :
+       {"\x80\x02}q\0("s + inner + "h\0u."s, "\x80\x02}r\0\0\0\0("s + inner + "j\0\0\0\0u."s,
+        "\x80\x04\x95\0\0\0\0\0\0\0\0}\x94("s + inner + "h\0u."s}) {
+    const StateDictPickle dict = read(pickle);
+    EXPECT_THAT(dict.dicts, ElementsAre(PickledDict{"me", 1}));
+    EXPECT_EQ(dict.tensors.size(), 1U);
+  }
 }
 
 }  // namespace

@@ -26,43 +26,56 @@ using Limits = std::numeric_limits<double>;
 using Whole = std::numeric_limits<std::int64_t>;
 
 std::vector<double> special_numbers() {
-  return {0.0,           -0.0,
-          1.0,           -2.0,
-          0.1,           1.0 / 3,
-          -1e300,        1e-300,
-          1e15,          1e16,
-          1e17,          123456789012345680.0,
-          0x1p53 + 2,    -0x1p63,
-          0x1p64,        Limits::max(),
-          Limits::min(), Limits::lowest(),
-          Limits::min() / 3, Limits::denorm_min(),
-          -Limits::denorm_min(), Limits::epsilon(),
-          Limits::infinity(), -Limits::infinity(),
-          Limits::quiet_NaN(), -Limits::quiet_NaN()};
+  return {0.0,
+          -0.0,
+          1.0,
+          -2.0,
+          0.1,
+          1.0 / 3,
+          -1e300,
+          1e-300,
+          1e15,
+          1e16,
+          1e17,
+          123456789012345680.0,
+          0x1p53 + 2,
+          -0x1p63,
+          0x1p64,
+          Limits::max(),
+          Limits::min(),
+          Limits::lowest(),
+          Limits::min() / 3,
+          Limits::denorm_min(),
+          -Limits::denorm_min(),
+          Limits::epsilon(),
+          Limits::infinity(),
+          -Limits::infinity(),
+          Limits::quiet_NaN(),
+          -Limits::quiet_NaN()};
 }
 
 /// An entry of each type, at their edges.
 std::vector<StateEntry> some_values() {
-  std::vector<StateEntry> values{
-      {"yes", true},
-      {"no", false},
-      {"zero", std::int64_t{0}},
-      {"least", Whole::min()},
-      {"most", Whole::max()},
-      {"one beyond a double", (std::int64_t{1} << 53) + 1},
-      {"text", std::string("plain")},
-      {"no text", std::string()},
-      {"quotes", std::string("\"a\" and \\ and 'b'")},
-      {"lines", std::string("one\ntwo\r\n\tthree")},
-      {"control", std::string("\x01\x1F\x7F\b\f") + '\0' + "behind"},
-      {"utf-8", std::string("\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x9A\x80")},
-      {"like json", std::string(R"({"number":"nan"})")},
-      {"no numbers", std::vector<double>{}},
-      {"numbers", special_numbers()},
-      {"a/b.c/d e", std::int64_t{-7}},
-      {"name \"with\"\nall \xC3\xA9", 2.5},
-      {"number", std::string("nan")}};
-  for (double value : special_numbers()) values.emplace_back(concat("double ", values.size()), value);
+  std::vector<StateEntry> values{{"yes", true},
+                                 {"no", false},
+                                 {"zero", std::int64_t{0}},
+                                 {"least", Whole::min()},
+                                 {"most", Whole::max()},
+                                 {"one beyond a double", (std::int64_t{1} << 53) + 1},
+                                 {"text", std::string("plain")},
+                                 {"no text", std::string()},
+                                 {"quotes", std::string("\"a\" and \\ and 'b'")},
+                                 {"lines", std::string("one\ntwo\r\n\tthree")},
+                                 {"control", std::string("\x01\x1F\x7F\b\f") + '\0' + "behind"},
+                                 {"utf-8", std::string("\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x9A\x80")},
+                                 {"like json", std::string(R"({"number":"nan"})")},
+                                 {"no numbers", std::vector<double>{}},
+                                 {"numbers", special_numbers()},
+                                 {"a/b.c/d e", std::int64_t{-7}},
+                                 {"name \"with\"\nall \xC3\xA9", 2.5},
+                                 {"number", std::string("nan")}};
+  for (double value : special_numbers())
+    values.emplace_back(concat("double ", values.size()), value);
   return values;
 }
 
@@ -242,9 +255,9 @@ TEST(StateText, SurvivesMutations) {
   const auto all = some_values();
   std::vector<std::string> texts{state_text({}), state_text(all)};
   for (std::size_t i = 0; i < all.size(); i += 3) {
-    texts.push_back(state_text({all.begin() + static_cast<std::ptrdiff_t>(i),
-                                all.begin() + static_cast<std::ptrdiff_t>(
-                                                  std::min(i + 3, all.size()))}));
+    texts.push_back(
+        state_text({all.begin() + static_cast<std::ptrdiff_t>(i),
+                    all.begin() + static_cast<std::ptrdiff_t>(std::min(i + 3, all.size()))}));
   }
   std::uint64_t accepted = 0;
   for (std::uint64_t round = 0; round < rounds; ++round) {

@@ -65,12 +65,11 @@ TEST(MnistExample, WritesItsHistoryAndEndsWithAccuracyAndHash) {
   for (std::string line; std::getline(history, line);) lines.push_back(line);
   ASSERT_EQ(lines.size(), 2U);
   const std::string number = "[-+.0-9e]+";
-  EXPECT_THAT(lines[1],
-              testing::MatchesRegex(
-                  "\\{\"epoch\":2,\"updates\":64,\"intermediate\":false,\"train_loss\":" + number +
-                  ",\"eval_loss\":" + number + ",\"eval_accuracy\":" + number +
-                  ",\"learning_rate\":0.001,\"rows_per_second\":" + number +
-                  ",\"seconds\":" + number + ",\"eta_seconds\":" + number + "\\}"));
+  EXPECT_THAT(lines[1], testing::MatchesRegex(
+                            "\\{\"epoch\":2,\"updates\":64,\"intermediate\":false,\"train_loss\":" +
+                            number + ",\"eval_loss\":" + number + ",\"eval_accuracy\":" + number +
+                            ",\"learning_rate\":0.001,\"rows_per_second\":" + number +
+                            ",\"seconds\":" + number + ",\"eta_seconds\":" + number + "\\}"));
 }
 
 TEST(MnistExample, HoldsFiveThousandTwiceOutOfTheTrainingPairWhereAllFourFilesAre) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mpirun -n N resumable_program DIR [SIGNAL RANK MS]: a run that saves after each update and goes on
-// from the newest checkpoint in DIR. RANK gets SIGNAL after MS milliseconds of training; -1 is every
-// rank. Prints "committed U", "stopped at U", and at the end the hash of the weights.
+// mpirun -n N resumable_program DIR [SIGNAL RANK MS]: a run that saves after each update and goes
+// on from the newest checkpoint in DIR. RANK gets SIGNAL after MS milliseconds of training; -1 is
+// every rank. Prints "committed U", "stopped at U", and at the end the hash of the weights.
 #include <torch/torch.h>
 #include <torch_accelerated/torch_accelerated.h>
 #include <unistd.h>
@@ -68,12 +68,13 @@ void train(const std::string& directory, const Shot& shot) {
   callbacks.add(ta::StopOnSignal());
   callbacks.add(Telling(shot));
   const auto data = torch::randn({120, 16});
-  const auto result = trainer.train(ta::Batch{{"data", data}, {"target", data.flip(1)}},
-                                    {.num_epochs = 4,
-                                     .eval_dataset = ta::Batch{{"data", data}, {"target", data}},
-                                     .global_batch_size = 6,
-                                     .checkpoints = {.directory = directory + "/checkpoints"},
-                                     .resume_from = ta::latest_checkpoint(directory + "/checkpoints")});
+  const auto result =
+      trainer.train(ta::Batch{{"data", data}, {"target", data.flip(1)}},
+                    {.num_epochs = 4,
+                     .eval_dataset = ta::Batch{{"data", data}, {"target", data}},
+                     .global_batch_size = 6,
+                     .checkpoints = {.directory = directory + "/checkpoints"},
+                     .resume_from = ta::latest_checkpoint(directory + "/checkpoints")});
   if (result.was_stopped()) {
     std::printf("stopped at %lld\n", static_cast<long long>(result.progress.update));
     std::fflush(stdout);

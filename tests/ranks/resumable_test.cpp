@@ -44,8 +44,8 @@ std::string history_without_times(const TempDir& folder) {
   std::ifstream file(folder.path() / "history.jsonl");
   std::stringstream text;
   text << file.rdbuf();
-  return std::regex_replace(
-      text.str(), std::regex("\"(seconds|eta_seconds|rows_per_second)\":[-+.0-9e]+"), "");
+  return std::regex_replace(text.str(),
+                            std::regex("\"(seconds|eta_seconds|rows_per_second)\":[-+.0-9e]+"), "");
 }
 
 // The update of the newest committed checkpoint; 0 where there is none.
@@ -95,7 +95,8 @@ TEST_P(Resumable, EndsAsTheRunThatNothingHappenedToHoweverOftenItIsKilled) {
       const int after_ms = static_cast<int>(random() % 200);
       const int rank = static_cast<int>(random() % static_cast<unsigned>(ranks));
       end = kills < wanted ? run(ranks, folder, SIGKILL, rank, after_ms) : run(ranks, folder);
-      for (const int update : numbers_behind(end.out, "committed ")) known = std::max(known, update);
+      for (const int update : numbers_behind(end.out, "committed "))
+        known = std::max(known, update);
       EXPECT_GE(newest_committed(folder), known) << end.err;
       if (end.status == 0) break;
       ASSERT_EQ(end.status, 137) << end.out << end.err;
@@ -112,8 +113,8 @@ TEST_P(Resumable, StopsAtOneUpdateOnASignalAndGoesOnAsIfNothingHadBeen) {
   for (int trial = 0; trial < number_of_trials(2, 50); ++trial) {
     const TempDir folder;
     const int rank = static_cast<int>(random() % static_cast<unsigned>(ranks + 1)) - 1;
-    const auto stopped = run(ranks, folder, kSignals[trial % 3], rank,
-                             20 + static_cast<int>(random() % 150));
+    const auto stopped =
+        run(ranks, folder, kSignals[trial % 3], rank, 20 + static_cast<int>(random() % 150));
     ASSERT_EQ(stopped.status, 0) << stopped.out << stopped.err;
     const auto updates = numbers_behind(stopped.out, "stopped at ");
     if (updates.empty()) continue;  // it was through before

@@ -75,9 +75,12 @@ class ResumableRun {
     callbacks.add(ta::JsonLinesLogger(folder / "history.jsonl"));
     callbacks.add(ta::CsvLogger(folder / "history.csv"));
     counting_ = &callbacks.add(Counting());
-    trainer_.add_metric("mse", [](const ta::TensorDict& outputs, const ta::Batch& batch) {
-      return ta::Mean(torch::mse_loss(outputs.only(), batch["target"]));
-    }, ta::MetricPhases::kTrainingAndEvaluation);
+    trainer_.add_metric(
+        "mse",
+        [](const ta::TensorDict& outputs, const ta::Batch& batch) {
+          return ta::Mean(torch::mse_loss(outputs.only(), batch["target"]));
+        },
+        ta::MetricPhases::kTrainingAndEvaluation);
     options_ = {.num_epochs = 3,
                 .eval_dataset = eval_,
                 .global_batch_size = 8,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// When a run saves and what it refuses; that resuming is continuation is behaviour/resume_test.cpp's.
+// When a run saves and what it refuses; that resuming is continuation is
+// behaviour/resume_test.cpp's.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -83,8 +84,7 @@ class AtUpdate : public ta::Callback, public ta::OnCheckpoint {
 TEST(SaveCheckpoints, SavesEveryNUpdatesEveryNEpochsAndAtTheEnd) {
   const TempDir updates;
   Saving by_updates(updates.path());
-  by_updates.trainer.callbacks().add(
-      ta::SaveCheckpoints({.every_updates = 3, .at_end = false}));
+  by_updates.trainer.callbacks().add(ta::SaveCheckpoints({.every_updates = 3, .at_end = false}));
   by_updates.train();
   EXPECT_THAT(committed(updates), ElementsAre("update-000000003", "update-000000006"));
 
@@ -142,9 +142,8 @@ TEST(Checkpoints, AreTakenWhenTheLastCallbackHasHadTheEventAndToldWhenTheyAreThe
 TEST(Checkpoints, RequestedFromAnotherThreadComeWithTheNextUpdate) {
   const TempDir folder;
   Saving saving(folder.path());
-  saving.trainer.callbacks().add(AtUpdate(3, [](ta::Trainer& trainer) {
-    std::thread([&] { trainer.request_checkpoint(); }).join();
-  }));
+  saving.trainer.callbacks().add(AtUpdate(
+      3, [](ta::Trainer& trainer) { std::thread([&] { trainer.request_checkpoint(); }).join(); }));
   saving.train();
   EXPECT_THAT(committed(folder), ElementsAre("update-000000004"));
 }
@@ -187,8 +186,7 @@ TEST(Checkpoints, KeepASecondJobOutOfTheirDirectory) {
   Saving first(folder.path());
   first.trainer.start(first.options);
   Saving second(folder.path());
-  EXPECT_THAT([&] { second.train(); },
-              ThrowsMessage<ta::StateError>(HasSubstr("another job")));
+  EXPECT_THAT([&] { second.train(); }, ThrowsMessage<ta::StateError>(HasSubstr("another job")));
   first.trainer.step(tiny_batch(2));
   first.trainer.finish();
 }
@@ -394,7 +392,8 @@ TEST(Resume, OnASourceWithoutAPositionBeginsTheEpochAgain) {
   EXPECT_EQ(result.progress.update, 10);
 }
 
-// --- Wrong checkpoints -----------------------------------------------------------------------------
+// --- Wrong checkpoints
+// -----------------------------------------------------------------------------
 
 struct Wrong : testing::Test {
   Wrong() {
@@ -426,9 +425,9 @@ TEST_F(WrongCheckpoint, OfAnotherModelNamesTheTensor) {
   Saving wider(folder.path(), torch::nn::Sequential(torch::nn::Linear(4, 8), torch::nn::Tanh(),
                                                     torch::nn::Linear(8, 3)));
   expect_refused(wider, "'0.weight' is F32 of shape [8, 4]");
-  Saving deeper(folder.path(), torch::nn::Sequential(torch::nn::Linear(4, 5), torch::nn::Tanh(),
-                                                     torch::nn::Linear(5, 3),
-                                                     torch::nn::Linear(3, 3)));
+  Saving deeper(folder.path(),
+                torch::nn::Sequential(torch::nn::Linear(4, 5), torch::nn::Tanh(),
+                                      torch::nn::Linear(5, 3), torch::nn::Linear(3, 3)));
   expect_refused(deeper, "'3.weight' is not in");
   Saving shallower(folder.path(), torch::nn::Sequential(torch::nn::Linear(4, 3)));
   expect_refused(shallower, "0.weight");
@@ -493,8 +492,8 @@ TEST_F(WrongCheckpoint, ThatIsCutFlippedOrExchangedIsRefusedNamingTheFile) {
 }
 
 TEST_F(WrongCheckpoint, GivesWayToTheOneBeforeWhereTheOptionsLetIt) {
-  put("model.safetensors", static_cast<std::streamoff>(
-                               fs::file_size(newest / "model.safetensors") - 3), 4);
+  put("model.safetensors",
+      static_cast<std::streamoff>(fs::file_size(newest / "model.safetensors") - 3), 4);
   Saving whole(folder.path() / "whole");
   whole.train();
   Saving again(folder.path());

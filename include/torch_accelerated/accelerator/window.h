@@ -33,7 +33,7 @@ enum class Trigger : unsigned {
   kStop = 1,
   kEvaluation = 2,
   kCheckpoint = 4,
-  kMore = 8,  ///< there are batches left, where ranks bring their own
+  kMore = 8,         ///< there are batches left, where ranks bring their own
   kSaving = 16,      ///< this rank is still writing its part of a checkpoint
   kSaveFailed = 32,  ///< this rank couldn't write its part
 };

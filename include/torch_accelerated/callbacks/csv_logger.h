@@ -40,8 +40,8 @@ class CsvLogger : public Callback {
 
   std::filesystem::path path_;
   std::vector<std::string> columns_;
-  std::size_t written_ = 0;  // rows of the history
-  std::int64_t lines_ = -1;  // of the file; not known before a run has opened it
+  std::size_t written_ = 0;             // rows of the history
+  std::int64_t lines_ = -1;             // of the file; not known before a run has opened it
   std::optional<std::int64_t> cut_to_;  // lines of a loaded state, for the next run
 };
 

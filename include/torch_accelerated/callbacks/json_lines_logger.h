@@ -37,8 +37,8 @@ class JsonLinesLogger : public Callback {
   void write_new_rows(const Trainer& trainer);
 
   std::filesystem::path path_;
-  std::size_t written_ = 0;  // rows of the history
-  std::int64_t lines_ = -1;  // of the file; not known before a run has opened it
+  std::size_t written_ = 0;             // rows of the history
+  std::int64_t lines_ = -1;             // of the file; not known before a run has opened it
   std::optional<std::int64_t> cut_to_;  // lines of a loaded state, for the next run
 };
 

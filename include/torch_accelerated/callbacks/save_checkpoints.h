@@ -17,8 +17,8 @@ struct SaveCheckpointsOptions {
   bool at_end = true;                              ///< also where the run is stopped
 };
 
-/// Saves checkpoints of the run into `TrainOptions::checkpoints.directory`, which also says how many
-/// are kept. Those of earlier runs in the same directory count.
+/// Saves checkpoints of the run into `TrainOptions::checkpoints.directory`, which also says how
+/// many are kept. Those of earlier runs in the same directory count.
 class SaveCheckpoints : public Callback {
  public:
   /// @throws ArgumentError  intervals below 1, all told at once.
