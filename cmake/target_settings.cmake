@@ -28,3 +28,9 @@ function(torch_accelerated_use_pch target)
     target_precompile_headers(${target} REUSE_FROM torch_accelerated_weights)
   endif()
 endfunction()
+
+# torch_accelerated_quick_tests(<target>): tests are compiled more often than they run, and what they
+# test has its own flags.
+function(torch_accelerated_quick_tests target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+endfunction()

@@ -250,7 +250,7 @@ TEST_F(Weights, OfAnotherDtypeAreConverted) {
     other->to(dtype);
     EXPECT_TRUE(load_weights(*other, file_).is_complete());
     for (const auto& [name, tensor] : tensors_of(*other)) {
-      const auto& from = tensors_of(*net_)[name];
+      const auto from = tensors_of(*net_)[name];
       EXPECT_TRUE(torch::equal(tensor, from.to(tensor.scalar_type()))) << name;
     }
     const auto file = folder_.path() / concat(dtype, ".safetensors");
