@@ -26,7 +26,7 @@ JsonLinesLogger::JsonLinesLogger(std::filesystem::path path)
 }
 
 void JsonLinesLogger::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
-  written_ = trainer.history().rows().size();
+  if (!cut_to_) written_ = trainer.history().rows().size();
   if (!trainer.accelerator().is_main_process()) return;
   const LineFile file(kName, path_);
   file.open();
@@ -53,12 +53,17 @@ void JsonLinesLogger::on_training_run_end(Trainer& trainer, const TrainingRunEnd
 }
 
 State JsonLinesLogger::state() const {
-  return State().set("lines", std::max<std::int64_t>(lines_, 0));
+  return State()
+      .set("lines", std::max<std::int64_t>(lines_, 0))
+      .set("rows", static_cast<std::int64_t>(written_));
 }
 
 void JsonLinesLogger::load_state(const State& state) {
   const auto lines = state.get<std::int64_t>("lines");
-  if (lines != lines_) cut_to_ = lines;
+  const auto rows = state.get<std::int64_t>("rows");
+  if (lines == lines_) return;  // the file is there already
+  cut_to_ = lines;
+  written_ = static_cast<std::size_t>(std::max<std::int64_t>(rows, 0));
 }
 
 void JsonLinesLogger::write_new_rows(const Trainer& trainer) {

@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <set>
+
 namespace torch_accelerated {
 
 HostCopies::HostCopies() = default;
@@ -11,7 +13,7 @@ HostCopies::~HostCopies() = default;
 TensorDict HostCopies::of(const TensorDict& tensors) {
   const torch::NoGradGuard no_grad;
   std::vector<TensorDict::Entry> copies;
-  bool on_device = false;
+  std::set<c10::DeviceIndex> devices;
   for (const auto& [name, tensor] : tensors) {
     auto& buffer = buffers_[name];
     const bool fits = buffer.defined() && buffer.sizes() == tensor.sizes() &&
@@ -21,11 +23,11 @@ TensorDict HostCopies::of(const TensorDict& tensors) {
           torch::empty(tensor.sizes(),
                        torch::TensorOptions(tensor.scalar_type()).pinned_memory(tensor.is_cuda()));
     }
-    on_device |= tensor.is_cuda();
+    if (tensor.is_cuda()) devices.insert(tensor.get_device());
     buffer.copy_(tensor.detach(), /*non_blocking=*/tensor.is_cuda());
     copies.emplace_back(name, buffer);
   }
-  if (on_device) torch::cuda::synchronize();
+  for (const auto device : devices) torch::cuda::synchronize(device);
   TensorDict result;
   for (auto& [name, copy] : copies) result.set(name, std::move(copy));
   return result;

@@ -161,7 +161,7 @@ bool with_types(const Optimizer& optimizer, Body&& body) {
   using namespace torch::optim;
   const auto as = [&](auto types) {
     using OptimType = typename decltype(types)::OptimType;
-    if (dynamic_cast<const OptimType*>(&optimizer) == nullptr) return false;
+    if (typeid(optimizer) != typeid(OptimType)) return false;  // another may keep more
     body(types);
     return true;
   };

@@ -89,6 +89,15 @@ WrittenFile write_tensor_file(FileIo& io, const std::string& path, const TensorD
   return write_safetensors_file(io, path, parts);
 }
 
+void check_can_be_written(const TensorDict& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    dtype_of(name, tensor);
+    if (tensor.layout() == torch::kStrided) continue;
+    throw ArgumentError(concat("tensor '", shown(name), "' is ", tensor.layout(),
+                               ", which safetensors files can't hold; make it dense"));
+  }
+}
+
 torch::Tensor read_tensor(const TensorReader& reader, const SafetensorsEntry& entry) {
   auto tensor = torch::empty(entry.shape, scalar_type_of(entry, reader.path()));
   copy_values(reader, entry, tensor.mutable_data_ptr());

@@ -14,6 +14,10 @@ namespace torch_accelerated {
 /// @throws ArgumentError  a dtype that safetensors lacks, such as a quantised one, or a sparse one.
 WrittenFile write_tensor_file(FileIo& io, const std::string& path, const TensorDict& tensors);
 
+/// All of them can be written.
+/// @throws ArgumentError  as `write_tensor_file`, or a sparse one.
+void check_can_be_written(const TensorDict& tensors);
+
 /// One of the reader's tensors, new and in the host's memory.
 /// @throws CheckpointError  a dtype that LibTorch lacks.
 torch::Tensor read_tensor(const TensorReader& reader, const SafetensorsEntry& entry);

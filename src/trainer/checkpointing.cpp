@@ -69,7 +69,8 @@ LoadReport Trainer::load_weights(const std::filesystem::path& file,
 
 void Trainer::open_checkpoint(TrainOptions& options) {
   state_->resumption = open_resumption(options, accelerator());
-  if (state_->resumption) state_->resumption->fit(options, accelerator());
+  if (!state_->resumption) return;
+  accelerator().together("resume_from", [&] { state_->resumption->fit(options, accelerator()); });
 }
 
 void Trainer::set_up_checkpoints() {
@@ -106,12 +107,16 @@ void Trainer::take_checkpoint() {
   if (run.saved_at == place && retain == Retain::kByCount) return;
   run.saved_at = place;
   const char* outer = std::exchange(state.phase, "save_checkpoint");
-  run.checkpoints->save(
-      {.update = state.progress.update,
-       .metric = metric_now(state),
-       .is_kept = retain == Retain::kForever},
-      accelerator().is_main_process() ? run_contents(state) : CheckpointContents(),
-      rank_contents(state));
+  CheckpointContents contents;
+  TensorDict of_rank;
+  accelerator().together("save_checkpoint", [&] {
+    if (accelerator().is_main_process()) contents = run_contents(state);
+    of_rank = rank_contents(state);
+  });
+  run.checkpoints->save({.update = state.progress.update,
+                         .metric = metric_now(state),
+                         .is_kept = retain == Retain::kForever},
+                        contents, of_rank);
   tell_committed();
   state.phase = outer;
 }

@@ -51,7 +51,7 @@ TensorDict random_in(const TensorDict& tensors) {
   return states;
 }
 
-void give_weights(const TensorReader& reader, const TensorDict& tensors) {
+void check_weights(const TensorReader& reader, const TensorDict& tensors) {
   std::unordered_map<std::string_view, const SafetensorsEntry*> entries;
   for (const auto& entry : reader.tensors()) entries.emplace(entry.name, &entry);
   for (const auto& [name, tensor] : tensors) {
@@ -76,8 +76,6 @@ void give_weights(const TensorReader& reader, const TensorDict& tensors) {
                                    "', which the model lacks; the checkpoint is of another model"));
     }
   }
-  entries.clear();
-  for (const auto& entry : reader.tensors()) read_into(reader, entry, tensors[entry.name]);
 }
 
 }  // namespace
@@ -108,7 +106,9 @@ void Resumption::fit(TrainOptions& options, const Accelerator& accelerator) cons
 }
 
 void Resumption::give_modules(TrainerState& state) const {
-  give_weights(*saved_.model(), module_tensors(state));
+  const auto model = saved_.model();
+  const auto tensors = module_tensors(state);
+  for (const auto& entry : model->tensors()) read_into(*model, entry, tensors[entry.name]);
   state.history->reset();
   for (auto& row : history_rows(rest_.part("history"))) {
     if (!row.is_intermediate) state.run->metrics = row.metrics;
@@ -133,6 +133,7 @@ void Resumption::give_modules(TrainerState& state) const {
 }
 
 void Resumption::check_config(const TrainerState& state) const {
+  check_weights(*saved_.model(), module_tensors(state));
   const auto saved = rest_.part("config");
   const bool same_ranks = on_as_many_ranks(state);
   std::string differences;
@@ -211,9 +212,14 @@ void Resumption::give_position(TrainerState& state) const {
   const auto window = position_.get<std::int64_t>("micro_batches_per_update");
   const auto now = state.config->micro_batches_per_update;
   if (window != now && window > 0) progress.micro_batch = progress.micro_batch / window * now;
+  // A rank whose own source is shorter than others' has been at its end for a while.
+  const auto size = run.source != nullptr ? run.source->size() : std::nullopt;
+  const auto place = std::min(progress.micro_batch, size.value_or(progress.micro_batch));
   const bool positioned =
-      run.source == nullptr || run.source->set_position(progress.epoch - 1, progress.micro_batch);
-  if (state.accelerator->any(!positioned)) {
+      run.source == nullptr || run.source->set_position(progress.epoch - 1, place);
+  const auto& most = state.config->max_updates;
+  const bool has_more = !most || progress.update < *most;
+  if (state.accelerator->any(!positioned) && has_more) {
     if (state.accelerator->is_main_process()) {
       log(LogLevel::kWarning,
           concat("resume_from: the source of batches has no position; epoch ", progress.epoch,
@@ -225,13 +231,15 @@ void Resumption::give_position(TrainerState& state) const {
   }
   // Sums of ranks that aren't there any more are the main process's.
   const int saved_ranks = saved_.manifest().world_size;
-  for (int saved = 0; saved < saved_ranks; ++saved) {
-    const bool is_mine = on_as_many_ranks(state) ? saved == rank : rank == 0;
-    if (!is_mine) continue;
-    const auto tensors = saved_.rank(saved);
-    run.rows += tensors["rows"].item<std::int64_t>();
-    run.means.add_sums(sums_in(tensors));
-  }
+  state.accelerator->together("resume_from", [&] {
+    for (int saved = 0; saved < saved_ranks; ++saved) {
+      const bool is_mine = on_as_many_ranks(state) ? saved == rank : rank == 0;
+      if (!is_mine) continue;
+      const auto tensors = saved_.rank(saved);
+      run.rows += tensors["rows"].item<std::int64_t>();
+      run.means.add_sums(sums_in(tensors));
+    }
+  });
   run.means.skip_to(progress.micro_batch);
 }
 
@@ -246,14 +254,15 @@ void Resumption::give_observers(TrainerState& state) const {
 }
 
 std::unique_ptr<Resumption> open_resumption(const TrainOptions& options, Accelerator& accelerator) {
-  if (!options.resume_from) return nullptr;
+  // What the main process has found counts, also where another rank sees something else.
   std::string chosen;
   accelerator.together("resume_from", [&] {
-    if (!accelerator.is_main_process()) return;
+    if (!accelerator.is_main_process() || !options.resume_from) return;
     chosen = options.resume_with_earlier ? newest_undamaged(*options.resume_from).string()
                                          : options.resume_from->string();
   });
-  chosen = accelerator.gather_objects(chosen).front();
+  if (accelerator.world_size() > 1) chosen = accelerator.gather_objects(chosen).front();
+  if (chosen.empty()) return nullptr;
   std::unique_ptr<Resumption> resumption;
   accelerator.together("resume_from", [&] { resumption = std::make_unique<Resumption>(chosen); });
   return resumption;

@@ -27,10 +27,11 @@ class Resumption {
   /// On another number of ranks the checkpoint's rows of an update hold.
   void fit(TrainOptions& options, const Accelerator& accelerator) const;
 
-  /// Weights, history, progress and callbacks: what is there before the run's objects are made.
+  /// Weights, history, progress and callbacks, once the run is known to be the checkpoint's.
   void give_modules(TrainerState& state) const;
 
-  /// Refuses a run that is another than the checkpoint's, field by field; or tells of it.
+  /// Refuses another model, and a run that is another than the checkpoint's, field by field; or
+  /// tells of it.
   void check_config(const TrainerState& state) const;
 
   /// Optimizers and schedulers, whose param groups callbacks may have added in the run's first

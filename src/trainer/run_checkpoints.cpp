@@ -55,7 +55,7 @@ RunCheckpoints::RunCheckpoints(const CheckpointOptions& options, Accelerator& ac
                            "written to '",
                            root_.path().string(), "'; give a directory that all hosts share"));
   });
-  if (accelerator.is_main_process()) root_.remove_token(token);
+  if (accelerator.is_main_process()) tidy([&] { root_.remove_token(token); });
 }
 
 RunCheckpoints::~RunCheckpoints() {

@@ -11,7 +11,6 @@
 #include "torch_accelerated/base/error.h"
 #include "trainer/resumption.h"
 #include "trainer/run_objects.h"
-#include "trainer/run_state.h"
 #include "trainer/trainer_state.h"
 
 namespace torch_accelerated {
@@ -78,6 +77,7 @@ class NoBatches : public BatchSource {
  public:
   std::optional<Batch> next() override { return std::nullopt; }
   std::optional<std::int64_t> size() const override { return 0; }
+  bool set_position(std::int64_t /*epoch*/, std::int64_t /*batches*/) override { return true; }
   std::optional<std::int64_t> rows_of(std::int64_t /*first*/,
                                       std::int64_t /*count*/) const override {
     return 0;
@@ -243,13 +243,10 @@ void Trainer::set_up_run() {
 void Trainer::set_up_alone() {
   auto& state = *state_;
   auto& run = *state.run;
-  if (run.resumption) {
-    run.resumption->give_modules(state);
-  } else {
+  if (!run.resumption) {
     if (run.options.reset_history) state.history->reset();
     run.first_epoch = state.history->empty() ? 0 : state.history->rows().back().epoch;
   }
-  run.first_update = state.progress.update;
   run.only_own_parameters = state.optimizers.size() > 1 || !optimizers_hold_everything(state);
   if (run.options.eval_dataset) {
     auto loader = default_eval_loader_options(
@@ -283,6 +280,8 @@ void Trainer::set_up_alone() {
   }
   if (run.resumption) {
     run.resumption->check_config(state);
+    run.resumption->give_modules(state);
+    run.first_update = state.progress.update;
   } else {  // schedulers may have set another
     state.progress.learning_rate = optimizer().param_groups().front().options().get_lr();
   }

@@ -8,6 +8,7 @@
 
 #include "accelerator/random_state.h"
 #include "base/text.h"
+#include "checkpoint/tensor_file.h"
 #include "core/named_tensors.h"
 #include "torch_accelerated/base/error.h"
 
@@ -131,7 +132,7 @@ TensorDict rank_contents(TrainerState& state) {
 }
 
 void check_can_be_saved(TrainerState& state) {
-  module_tensors(state);
+  check_can_be_written(module_tensors(state));
   const auto names = parameter_names(state);
   for (auto& slot : state.optimizers) optimizer_state(*slot.optimizer, names);
 }

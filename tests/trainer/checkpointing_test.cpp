@@ -192,9 +192,6 @@ TEST(Checkpoints, KeepASecondJobOutOfTheirDirectory) {
 }
 
 TEST(Checkpoints, OfTensorsOrOptimizersThatCantBeSavedAreRefusedBeforeTraining) {
-  struct OwnOptimizer : torch::optim::SGD {
-    using SGD::SGD;
-  };
   struct Foreign : torch::optim::Optimizer {
     explicit Foreign(std::vector<torch::Tensor> parameters)
         : Optimizer({torch::optim::OptimizerParamGroup(std::move(parameters))},
