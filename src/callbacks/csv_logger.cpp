@@ -96,7 +96,8 @@ void CsvLogger::load_state(const State& state) {
 
 void CsvLogger::write_new_rows(const Trainer& trainer) {
   const auto& rows = trainer.history().rows();
-  if (written_ >= rows.size() || !trainer.accelerator().is_main_process()) return;
+  if (!trainer.accelerator().is_main_process()) written_ = rows.size();  // as if it wrote
+  if (written_ >= rows.size()) return;
   const LineFile file(kName, path_);
   for (; written_ < rows.size(); ++written_) {
     const auto& row = rows[written_];

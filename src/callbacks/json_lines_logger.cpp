@@ -68,7 +68,8 @@ void JsonLinesLogger::load_state(const State& state) {
 
 void JsonLinesLogger::write_new_rows(const Trainer& trainer) {
   const auto& rows = trainer.history().rows();
-  if (written_ >= rows.size() || !trainer.accelerator().is_main_process()) return;
+  if (!trainer.accelerator().is_main_process()) written_ = rows.size();  // as if it wrote
+  if (written_ >= rows.size()) return;
   const LineFile file(kName, path_);
   for (; written_ < rows.size(); ++written_, ++lines_) file.append(json_line(rows[written_]));
 }
