@@ -10,7 +10,6 @@
 
 #include "accelerator/random_state.h"
 #include "base/text.h"
-#include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/optimizer_state.h"
 #include "checkpoint/tensor_file.h"
 #include "checkpoint/undamaged_checkpoint.h"
@@ -34,21 +33,20 @@ bool is_one_of(const std::array<std::string_view, Size>& names, std::string_view
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// Sums of a rank's files that stand under "sums/".
-TensorDict sums_in(const TensorDict& tensors) {
-  TensorDict sums;
+// What stands under `prefix` of a rank's file, without it.
+TensorDict tensors_under(const std::string& prefix, const TensorDict& tensors) {
+  TensorDict part;
   for (const auto& [name, tensor] : tensors) {
-    if (name.starts_with("sums/")) sums.set(name.substr(5), tensor);
+    if (name.starts_with(prefix)) part.set(name.substr(prefix.size()), tensor);
   }
-  return sums;
+  return part;
 }
 
-TensorDict random_in(const TensorDict& tensors) {
-  TensorDict states;
-  for (const auto& [name, tensor] : tensors) {
-    if (name.starts_with("random/")) states.set(name.substr(7), tensor);
+void load_callbacks(const State& states, const TrainerState& state) {
+  for (const auto& callback : state.callbacks) {
+    const auto name = callback->name();
+    if (states.contains(name)) callback->load_state(states.part(name));
   }
-  return states;
 }
 
 void check_weights(const TensorReader& reader, const TensorDict& tensors) {
@@ -125,11 +123,7 @@ void Resumption::give_modules(TrainerState& state) const {
     throw CheckpointError(concat("'", folder().string(), "' is of epoch ", progress.epoch,
                                  " and update ", progress.update, "; take another checkpoint"));
   }
-  const auto callbacks = rest_.part("callbacks");
-  for (const auto& callback : state.callbacks) {
-    if (callbacks.contains(callback->name()))
-      callback->load_state(callbacks.part(callback->name()));
-  }
+  load_callbacks(rest_.part("callbacks"), state);
 }
 
 void Resumption::check_config(const TrainerState& state) const {
@@ -159,9 +153,10 @@ void Resumption::check_config(const TrainerState& state) const {
                 " rows an update as before, random numbers from other streams"));
   }
   const auto callbacks = rest_.part("callbacks");
-  for (const auto& [name, value] : callbacks.values()) {
-    if (!std::holds_alternative<bool>(value) || name.find('/') != name.npos) continue;
-    const auto has_name = [&name = name](const auto& callback) { return callback->name() == name; };
+  for (const auto& entry : callbacks.values()) {
+    const auto& name = entry.first;
+    if (!std::holds_alternative<bool>(entry.second) || name.find('/') != name.npos) continue;
+    const auto has_name = [&](const auto& callback) { return callback->name() == name; };
     if (std::any_of(state.callbacks.begin(), state.callbacks.end(), has_name)) continue;
     warn(concat("the checkpoint has the state of a callback '", name, "', which this run lacks"));
   }
@@ -237,20 +232,16 @@ void Resumption::give_position(TrainerState& state) const {
       if (!is_mine) continue;
       const auto tensors = saved_.rank(saved);
       run.rows += tensors["rows"].item<std::int64_t>();
-      run.means.add_sums(sums_in(tensors));
+      run.means.add_sums(tensors_under("sums/", tensors));
     }
   });
   run.means.skip_to(progress.micro_batch);
 }
 
 void Resumption::give_observers(TrainerState& state) const {
-  const auto callbacks = rest_.part("callbacks");
-  for (const auto& callback : state.callbacks) {
-    if (callbacks.contains(callback->name()))
-      callback->load_state(callbacks.part(callback->name()));
-  }
+  load_callbacks(rest_.part("callbacks"), state);
   if (!on_as_many_ranks(state)) return;
-  set_random_states(random_in(saved_.rank(state.accelerator->rank())));
+  set_random_states(tensors_under("random/", saved_.rank(state.accelerator->rank())));
 }
 
 std::unique_ptr<Resumption> open_resumption(const TrainOptions& options, Accelerator& accelerator) {

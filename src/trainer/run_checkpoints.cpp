@@ -58,14 +58,6 @@ RunCheckpoints::RunCheckpoints(const CheckpointOptions& options, Accelerator& ac
   if (accelerator.is_main_process()) tidy([&] { root_.remove_token(token); });
 }
 
-RunCheckpoints::~RunCheckpoints() {
-  try {
-    task_.wait();
-  } catch (...) {
-    // Whoever destroys a run that is going on has an error of its own to tell.
-  }
-}
-
 void RunCheckpoints::save(const Label& label, const CheckpointContents& contents,
                           const TensorDict& of_rank) {
   finish();

@@ -27,17 +27,14 @@ struct Committed {
 ///
 /// The main process writes what all ranks have alike, each rank what it alone has. That a rank is
 /// still writing rides behind the gradients; when none is, the main process commits. There is one
-/// checkpoint in flight at most. Everything but the destructor is collective.
+/// checkpoint in flight at most. The constructor, save, advance and finish are collective. The
+/// destructor waits for what is being written; what isn't committed by then the next job cleans.
 class RunCheckpoints {
  public:
   /// Locks the folder and cleans it of what earlier jobs left unfinished.
   /// @throws FileError   it can't be written to, or a rank doesn't see it.
   /// @throws StateError  another job writes there.
   RunCheckpoints(const CheckpointOptions& options, Accelerator& accelerator);
-
-  /// Waits for what is being written; what isn't committed by then is left to the next job to
-  /// clean.
-  ~RunCheckpoints();
 
   /// What a checkpoint is told beside its contents.
   struct Label {
@@ -84,7 +81,7 @@ class RunCheckpoints {
   Manifest manifest_;             // likewise; the main process's
   std::string failure_;           // of this rank
   std::vector<Committed> committed_;
-  BackgroundTask task_;  // last: it uses the others
+  BackgroundTask task_;  // last: it uses the others, and is waited for before they go
 };
 
 }  // namespace torch_accelerated
