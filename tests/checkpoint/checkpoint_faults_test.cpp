@@ -155,10 +155,12 @@ TEST(CheckpointFaults, AManifestIsGoneFromTheDiskBeforeItsFilesGo) {
                   "remove_folder update-000000001", "open trial-1", "sync trial-1"));
 }
 
-TEST(CheckpointFaults, AnErrorAnywhereInASaveIsThrownAndLeavesTheEarlierOne) {
-  Trials trials({1});
-  const auto operations = operations_of(save_second, trials);
-  ASSERT_GT(operations.size(), 25U);
+// Fails each operation of `act` with each error, and lets the next job go on after it.
+template <class Committed, class Thrown>
+void fail_each_operation(Act act, Trials& trials, const Committed& expect_done,
+                         const Thrown& expect_refused) {
+  const auto operations = operations_of(act, trials);
+  ASSERT_GT(operations.size(), 10U);
   for (std::size_t k = 1; k <= operations.size(); ++k) {
     for (std::size_t error = 0; error < kErrors.size(); ++error) {
       if (!is_wanted(k, error)) continue;
@@ -168,16 +170,25 @@ TEST(CheckpointFaults, AnErrorAnywhereInASaveIsThrownAndLeavesTheEarlierOne) {
       FaultyIo io;
       io.fail_at(k, kErrors[error]);
       try {
-        save_second(directory, io);
-        EXPECT_THAT(operations[k - 1],
-                    StartsWith("close"));  // of a folder or lock: nothing is lost by that
-        EXPECT_THAT(committed(directory), ElementsAre(1, 2));
+        act(directory, io);
+        // Of a folder or lock: nothing is lost by that.
+        EXPECT_THAT(operations[k - 1], StartsWith("close"));
+        expect_done(directory);
       } catch (const FileError&) {
-        EXPECT_THAT(committed(directory), ElementsAre(1));
+        expect_refused(directory);
       }
       expect_next_job_goes_on(directory);
     }
   }
+}
+
+TEST(CheckpointFaults, AnErrorAnywhereInASaveIsThrownAndLeavesTheEarlierOne) {
+  Trials trials({1});
+  ASSERT_GT(operations_of(save_second, trials).size(), 25U);
+  fail_each_operation(
+      save_second, trials,
+      [](const path& directory) { EXPECT_THAT(committed(directory), ElementsAre(1, 2)); },
+      [](const path& directory) { EXPECT_THAT(committed(directory), ElementsAre(1)); });
 }
 
 TEST(CheckpointFaults, ADiskThatDiesAnywhereInASaveLeavesTheEarlierOne) {
@@ -200,26 +211,12 @@ TEST(CheckpointFaults, ADiskThatDiesAnywhereInASaveLeavesTheEarlierOne) {
 
 TEST(CheckpointFaults, AnErrorAnywhereInARemovalLeavesTheCheckpointWholeOrUncommitted) {
   Trials trials({1, 2});
-  const auto operations = operations_of(remove_first, trials);
-  ASSERT_GT(operations.size(), 10U);
-  for (std::size_t k = 1; k <= operations.size(); ++k) {
-    for (std::size_t error = 0; error < kErrors.size(); ++error) {
-      if (!is_wanted(k, error)) continue;
-      SCOPED_TRACE(
-          concat("operation ", k, " (", operations[k - 1], ") fails with ", kErrors[error]));
-      const auto directory = trials.next();
-      FaultyIo io;
-      io.fail_at(k, kErrors[error]);
-      try {
-        remove_first(directory, io);
-        EXPECT_THAT(operations[k - 1], StartsWith("close"));
-        EXPECT_THAT(committed(directory), ElementsAre(2));
-      } catch (const FileError&) {
+  fail_each_operation(
+      remove_first, trials,
+      [](const path& directory) { EXPECT_THAT(committed(directory), ElementsAre(2)); },
+      [](const path& directory) {
         EXPECT_THAT(committed(directory), AnyOf(ElementsAre(1, 2), ElementsAre(2)));
-      }
-      expect_next_job_goes_on(directory);
-    }
-  }
+      });
 }
 
 // Runs `act` in a process of its own that is killed before operation `k`; whether it was told that
