@@ -38,15 +38,17 @@ std::vector<std::size_t> to_remove(const std::vector<FoundCheckpoint>& checkpoin
   std::iota(places.begin(), places.end(), std::size_t{0});
   std::vector<bool> is_kept(checkpoints.size());
   const auto sequence = [&](std::size_t i) { return checkpoints[i].manifest.sequence; };
-  std::stable_sort(places.begin(), places.end(),
-                   [&](std::size_t a, std::size_t b) { return sequence(a) > sequence(b); });
+  std::sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) {
+    return std::tuple(-sequence(a), a) < std::tuple(-sequence(b), b);
+  });
   keep_first(places, std::max<std::int64_t>(*options.keep_newest, 1), is_kept);
 
   const auto metric = [&](std::size_t i) { return checkpoints[i].manifest.metric; };
   std::erase_if(places, [&](std::size_t i) { return !metric(i) || !std::isfinite(*metric(i)); });
   const double sign = options.lower_is_better ? 1 : -1;
-  std::stable_sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) {
-    return std::tuple(sign * *metric(a), sequence(a)) < std::tuple(sign * *metric(b), sequence(b));
+  std::sort(places.begin(), places.end(), [&](std::size_t a, std::size_t b) {
+    return std::tuple(sign * *metric(a), sequence(a), a) <
+           std::tuple(sign * *metric(b), sequence(b), b);
   });
   keep_first(places, options.keep_best, is_kept);
 
