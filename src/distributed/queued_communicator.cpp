@@ -42,8 +42,8 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   std::future<void> add(std::function<void()> work) {
-    std::packaged_task<void()> task(std::move(work));
-    auto done = task.get_future();
+    Task task{std::move(work), {}};
+    auto done = task.done.get_future();
     {
       const std::lock_guard lock(mutex_);
       tasks_.push_back(std::move(task));
@@ -63,6 +63,20 @@ class Worker {
   }
 
  private:
+  struct Task {
+    std::function<void()> work;
+    std::promise<void> done;
+  };
+
+  static std::exception_ptr error_of(const std::function<void()>& work) {
+    try {
+      work();
+      return nullptr;
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+
   void run() {
     const torch::NoGradGuard no_grad;
     std::unique_lock lock(mutex_);
@@ -73,16 +87,25 @@ class Worker {
       tasks_.pop_front();
       busy_ = true;
       lock.unlock();
-      task();
+      const auto error = error_of(task.work);
+      task.work = nullptr;  // and the tensors that it keeps
       lock.lock();
       busy_ = false;
       changed_.notify_all();
+      lock.unlock();
+      // Told last: who has waited for it may leave at once, and must not find this busy.
+      if (error) {
+        task.done.set_exception(error);
+      } else {
+        task.done.set_value();
+      }
+      lock.lock();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::packaged_task<void()>> tasks_;
+  std::deque<Task> tasks_;
   bool busy_ = false;
   bool stopping_ = false;
   std::thread thread_;  // last: it uses all of the above
