@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <charconv>
 #include <locale>
 #include <sstream>
 #include <string>
@@ -14,6 +16,13 @@ std::string concat(const Parts&... parts) {
   text.imbue(std::locale::classic());
   (text << ... << parts);
   return text.str();
+}
+
+/// The shortest text that reads back as `value`.
+inline std::string exact_text(double value) {
+  std::array<char, 32> text{};
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
+  return {text.data(), end};
 }
 
 }  // namespace torch_accelerated

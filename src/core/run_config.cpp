@@ -15,6 +15,10 @@ std::string text_of(const Value& value) {
   return concat(value);
 }
 
+std::string text_of(const std::optional<bool>& value) {
+  return value ? (*value ? "yes" : "no") : "-";
+}
+
 std::string text_of(NonFinite policy) { return to_string(policy); }
 
 std::string text_of(const std::map<std::int64_t, std::int64_t>& schedule) {
@@ -57,6 +61,8 @@ std::vector<std::pair<std::string, std::string>> RunConfig::fields() const {
           {"per-device batch size", text_of(per_device_batch_size)},
           {"global batch size", text_of(global_batch_size)},
           {"evaluation batch size", text_of(eval_per_device_batch_size)},
+          {"shuffle", text_of(shuffle)},
+          {"drop last", text_of(drop_last)},
           {"gradient accumulation steps", text_of(gradient_accumulation_steps)},
           {"accumulation schedule", text_of(accumulation_schedule)},
           {"batches per epoch", text_of(batches_per_epoch)},

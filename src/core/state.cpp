@@ -3,8 +3,6 @@
 
 #include <torch/torch.h>
 
-#include <algorithm>
-
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 
@@ -16,13 +14,7 @@ std::string prefix_of(std::string_view part) { return std::string(part) + "/"; }
 }  // namespace
 
 State& State::set(std::string_view name, Value value) {
-  const auto same_name = [name](const Entry& entry) { return entry.first == name; };
-  const auto place = std::find_if(values_.begin(), values_.end(), same_name);
-  if (place == values_.end()) {
-    values_.emplace_back(name, std::move(value));
-  } else {
-    place->second = std::move(value);
-  }
+  values_.set(name, std::move(value));
   return *this;
 }
 
@@ -33,8 +25,8 @@ State& State::set_tensor(std::string_view name, torch::Tensor value) {
 
 State& State::set_part(std::string_view name, const State& part) {
   const auto prefix = prefix_of(name);
-  for (const auto& [own_name, value] : part.values_) set(prefix + own_name, value);
-  for (const auto& [own_name, value] : part.tensors_) set_tensor(prefix + own_name, value);
+  for (const auto& [own_name, value] : part.values()) set(prefix + own_name, value);
+  for (const auto& [own_name, value] : part.tensors()) set_tensor(prefix + own_name, value);
   return *this;
 }
 
@@ -47,7 +39,7 @@ const torch::Tensor& State::tensor(std::string_view name) const {
 State State::part(std::string_view name) const {
   const auto prefix = prefix_of(name);
   State part;
-  for (const auto& [full_name, value] : values_) {
+  for (const auto& [full_name, value] : values()) {
     if (full_name.starts_with(prefix)) part.set(full_name.substr(prefix.size()), value);
   }
   for (const auto& [full_name, value] : tensors_) {
@@ -56,15 +48,10 @@ State State::part(std::string_view name) const {
   return part;
 }
 
-bool State::contains(std::string_view name) const noexcept {
-  const auto same_name = [name](const Entry& entry) { return entry.first == name; };
-  return std::any_of(values_.begin(), values_.end(), same_name);
-}
+bool State::contains(std::string_view name) const noexcept { return values_.find(name) != nullptr; }
 
 const State::Value& State::find(std::string_view name) const {
-  const auto same_name = [name](const Entry& entry) { return entry.first == name; };
-  const auto place = std::find_if(values_.begin(), values_.end(), same_name);
-  if (place != values_.end()) return place->second;
+  if (const auto* value = values_.find(name)) return *value;
   throw StateError(
       concat("the state has no value '", name, "'; it is another object's, or of another version"));
 }

@@ -3,8 +3,6 @@
 
 #include <torch/torch.h>
 
-#include <algorithm>
-
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 
@@ -25,8 +23,8 @@ std::string names_of(const TensorDict& dict) {
 template <class Change>
 TensorDict TensorDict::transformed(const Change& change) const {
   TensorDict result;
-  result.entries_.reserve(entries_.size());
-  for (const auto& [name, value] : entries_) result.entries_.emplace_back(name, change(value));
+  result.values_.reserve(size());
+  for (const auto& [name, value] : *this) result.set(name, change(value));
   return result;
 }
 
@@ -38,50 +36,39 @@ TensorDict& TensorDict::operator=(TensorDict&&) noexcept = default;
 TensorDict::~TensorDict() = default;
 
 TensorDict::TensorDict(std::initializer_list<Entry> entries) {
-  entries_.reserve(entries.size());
+  values_.reserve(entries.size());
   for (const auto& [name, value] : entries) set(name, value);
 }
 
 const torch::Tensor& TensorDict::operator[](std::string_view name) const {
-  for (const auto& entry : entries_) {
-    if (entry.first == name) return entry.second;
-  }
+  if (const auto* value = values_.find(name)) return *value;
   throw ArgumentError(concat("TensorDict has no '", name, "': ", names_of(*this)));
 }
 
 TensorDict& TensorDict::set(std::string_view name, torch::Tensor value) {
-  const auto same_name = [name](const Entry& entry) { return entry.first == name; };
-  const auto place = std::find_if(entries_.begin(), entries_.end(), same_name);
-  if (place == entries_.end()) {
-    entries_.emplace_back(name, std::move(value));
-  } else {
-    place->second = std::move(value);
-  }
+  values_.set(name, std::move(value));
   return *this;
 }
 
 const torch::Tensor& TensorDict::only() const {
-  if (entries_.size() == 1) return entries_.front().second;
-  throw ArgumentError(concat("TensorDict::only() wants one tensor, found ", entries_.size(), ": ",
+  if (size() == 1) return begin()->second;
+  throw ArgumentError(concat("TensorDict::only() wants one tensor, found ", size(), ": ",
                              names_of(*this), "; take one by its name"));
 }
 
 bool TensorDict::contains(std::string_view name) const noexcept {
-  return std::any_of(entries_.begin(), entries_.end(),
-                     [name](const Entry& entry) { return entry.first == name; });
+  return values_.find(name) != nullptr;
 }
 
-std::size_t TensorDict::size() const noexcept { return entries_.size(); }
+std::size_t TensorDict::size() const noexcept { return values_.entries().size(); }
 
-const TensorDict::Entry* TensorDict::begin() const noexcept { return entries_.data(); }
+const TensorDict::Entry* TensorDict::begin() const noexcept { return values_.entries().data(); }
 
-const TensorDict::Entry* TensorDict::end() const noexcept {
-  return entries_.data() + entries_.size();
-}
+const TensorDict::Entry* TensorDict::end() const noexcept { return begin() + size(); }
 
 std::int64_t TensorDict::rows() const {
-  if (entries_.empty()) return 0;
-  const auto& [name, value] = entries_.front();
+  if (empty()) return 0;
+  const auto& [name, value] = *begin();
   if (value.defined() && value.dim() > 0) return value.size(0);
   throw ArgumentError(concat("TensorDict::rows(): the first tensor, '", name,
                              "', has no dimension; put one of shape (rows, ...) first"));

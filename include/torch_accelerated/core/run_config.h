@@ -10,8 +10,8 @@
 
 namespace torch_accelerated {
 
-/// What happens to an update whose loss, or whose gradient norm where clipping computes it, is not
-/// finite; in no case does it reach the weights.
+/// What happens to an update whose loss, or whose gradient norm where clipping or
+/// track_gradient_norm computes it, is not finite; it doesn't reach the weights.
 enum class NonFinite {
   kThrow,  ///< NumericError out of `train`
   kStop,   ///< the run ends as if a stop had been requested
@@ -26,6 +26,8 @@ struct RunConfig {
   std::int64_t per_device_batch_size = 0;  ///< rows of a micro-batch; 0 for a stream
   std::int64_t global_batch_size = 0;      ///< rows of an update, all ranks; 0 for a stream
   std::int64_t eval_per_device_batch_size = 0;
+  std::optional<bool> shuffle;    ///< of rows that ranks share; nothing where a source decides
+  std::optional<bool> drop_last;  ///< likewise
   std::int64_t gradient_accumulation_steps = 1;                ///< micro-batches of an update
   std::map<std::int64_t, std::int64_t> accumulation_schedule;  ///< the same from an epoch on
   std::optional<std::int64_t> batches_per_epoch;               ///< micro-batches, limits applied

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "torch_accelerated/core/named_values.h"
 #include "torch_accelerated/core/state_value.h"
 #include "torch_accelerated/core/tensor_dict.h"
 
@@ -40,15 +41,15 @@ class State {
   State part(std::string_view name) const;
 
   bool contains(std::string_view name) const noexcept;
-  bool empty() const noexcept { return values_.empty() && tensors_.empty(); }
-  const std::vector<Entry>& values() const noexcept { return values_; }
+  bool empty() const noexcept { return values().empty() && tensors_.empty(); }
+  const std::vector<Entry>& values() const noexcept { return values_.entries(); }
   const TensorDict& tensors() const noexcept { return tensors_; }
 
  private:
   const Value& find(std::string_view name) const;
   [[noreturn]] static void throw_wrong_type(std::string_view name);
 
-  std::vector<Entry> values_;
+  NamedValues<Value> values_;
   TensorDict tensors_;
 };
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
+#include "torch_accelerated/core/named_values.h"
 #include "torch_accelerated/core/torch_forward.h"
 
 namespace torch_accelerated {
@@ -61,7 +61,7 @@ class TensorDict {
   template <class Change>
   TensorDict transformed(const Change& change) const;
 
-  std::vector<Entry> entries_;
+  NamedValues<torch::Tensor> values_;
 };
 
 /// What a model reads: by habit "data" and "target".
