@@ -130,8 +130,11 @@ void GradientReducer::finish() {
   rest.push_back(word_);
   pending_.push_back(
       communicator_.start_all_reduce(rest, by_tree_ ? SumOrder::kPairwise : SumOrder::kRankOrder));
+  const auto with_word = std::move(pending_.back());
+  pending_.pop_back();
   for (const auto& operation : pending_) operation->wait();
   pending_.clear();
+  with_word->wait_on_host();  // the host is about to read it, and not for longer than the timeout
 }
 
 // Rank 0's order of readiness becomes that of the buckets on all ranks.

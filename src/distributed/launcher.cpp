@@ -25,7 +25,9 @@ constexpr Variable kSizes[] = {
     {"SLURM_STEP_NUM_TASKS", "srun", "use srun --mpi=pmix, or mpirun inside of the allocation"},
 };
 
-// The number of ranks that `text` is; 0 for all that is none.
+constexpr const char* kRanks[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"};
+
+// The positive number that `text` is; 0 for all that is none.
 int parsed(const char* text) {
   int value = 0;
   const char* end = text + std::strlen(text);
@@ -43,6 +45,13 @@ std::optional<Launch> find_launch() {
   }
   if (std::getenv("PMIX_RANK") == nullptr) return std::nullopt;
   return Launch{"PMIX_RANK", 0, "a PMIx launcher", kSameMpi};
+}
+
+int launched_rank() {
+  for (const char* name : kRanks) {
+    if (const char* text = std::getenv(name)) return parsed(text);
+  }
+  return 0;
 }
 
 }  // namespace torch_accelerated::detail

@@ -17,4 +17,8 @@ struct Launch {
 /// Nothing where no launcher has left its variables. Malformed numbers announce nothing.
 std::optional<Launch> find_launch();
 
+/// This process's number among those that were launched with it, as long as MPI can't be asked; 0
+/// where nobody says so.
+int launched_rank();
+
 }  // namespace torch_accelerated::detail

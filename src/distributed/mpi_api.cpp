@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "distributed/mpi_api.h"
 
+#include <algorithm>
 #include <string>
+#include <thread>
 
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
@@ -35,6 +37,22 @@ int size_of(MPI_Comm comm) {
   int size = 0;
   check_mpi(MPI_Comm_size(comm, &size), "MPI_Comm_size");
   return size;
+}
+
+bool meet_within(MPI_Comm comm, std::chrono::milliseconds time) noexcept {
+  using Clock = std::chrono::steady_clock;
+  MPI_Request request = MPI_REQUEST_NULL;
+  if (MPI_Ibarrier(comm, &request) != MPI_SUCCESS) return false;
+  const auto start = Clock::now();
+  for (;;) {
+    int done = 0;
+    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
+    if (done != 0) return true;
+    const auto waited = Clock::now() - start;
+    if (waited > time) return false;
+    std::this_thread::sleep_for(std::clamp<Clock::duration>(
+        waited / 16, std::chrono::microseconds(10), std::chrono::milliseconds(20)));
+  }
 }
 
 bool holds_on_all(MPI_Comm comm, bool ok) {

@@ -13,10 +13,7 @@
 namespace torch_accelerated::detail {
 namespace {
 
-// Tags of the channel's own MPI communicator.
-constexpr int kData = 1;
-constexpr int kQuestion = 2;
-constexpr int kAnswer = 3;
+constexpr int kData = 1;  // the tag of all messages
 
 constexpr std::int64_t kLongestMessage = std::int64_t{1} << 30;  // MPI counts in int
 constexpr std::int64_t kSmall = 4096;          // summands up to here travel together, whole
@@ -50,19 +47,24 @@ struct MpiChannel::Transfer {
 };
 
 MpiChannel::MpiChannel(MPI_Comm comm, std::shared_ptr<MpiGroup> group, std::uint64_t id)
-    : comm_(comm),
+    : held_{id, comm, {}},
       group_(std::move(group)),
-      id_(id),
       rank_(rank_in(comm)),
       size_(size_of(comm)),
       looks_(group_->is_crowded ? 0 : 200),
       operations_(group_->notices.operations_of(id)) {
-  ++group_->open_communicators;
+  group_->open();
+}
+
+MpiChannel::~MpiChannel() {
+  if (held_.comm != MPI_COMM_NULL) group_->drop(std::move(held_));
 }
 
 // --- Waiting -------------------------------------------------------------------------------------
 
 void MpiChannel::begin(const Call& mine, std::chrono::milliseconds timeout) {
+  previous_number_ = call_.number;
+  std::memcpy(previous_name_, call_.name, sizeof(previous_name_));
   call_ = mine;
   timeout_ = timeout;
   operations_->store(mine.number, std::memory_order_relaxed);
@@ -81,6 +83,7 @@ void MpiChannel::wait_for(Transfer& transfer) {
       if (patience.waited() >= timeout_) give_up();
     }
   } catch (...) {
+    group_->has_failed = true;
     new Transfer(std::move(transfer));  // MPI may still write to its memory, for ever
     throw;
   }
@@ -88,62 +91,43 @@ void MpiChannel::wait_for(Transfer& transfer) {
 
 void MpiChannel::look_for_failures() {
   try {
-    group_->notices.check(id_, call_.name, call_.number);
+    group_->notices.check(held_.id, call_.name, call_.number);
   } catch (CommunicationError& error) {
     error.set_rank(rank_);
+    group_->has_failed = true;
     if (group_->is_ours) note_job_failure();
     throw;
   }
-  answer_questions();
-}
-
-// A rank whose time is over asks who else waits here: those who answer have come.
-void MpiChannel::answer_questions() {
-  for (int found = 1; found != 0;) {
-    MPI_Status status;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kQuestion, comm_, &found, &status), "MPI_Iprobe");
-    if (found == 0) return;
-    check_mpi(MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, kQuestion, comm_, &status),
-              "MPI_Recv");
-    send_and_forget(kAnswer, status.MPI_SOURCE);
-  }
-}
-
-void MpiChannel::send_and_forget(int tag, int to) {
-  MPI_Request request = MPI_REQUEST_NULL;
-  check_mpi(MPI_Isend(nullptr, 0, MPI_BYTE, to, tag, comm_, &request), "MPI_Isend");
-  MPI_Request_free(&request);
 }
 
 void MpiChannel::give_up() {
+  const auto answers = group_->notices.ask(held_.id, call_.name, call_.number, kAnswerTime);
   LateRanks ranks(call_, timeout_);
-  std::vector<bool> has_come(static_cast<std::size_t>(size_));
-  has_come[static_cast<std::size_t>(rank_)] = true;
   for (int peer = 0; peer < size_; ++peer) {
-    if (peer != rank_) send_and_forget(kQuestion, peer);
-  }
-  const auto end = Patience::Clock::now() + kAnswerTime;
-  while (Patience::Clock::now() < end) {
-    answer_questions();
-    int found = 0;
-    MPI_Status status;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kAnswer, comm_, &found, &status), "MPI_Iprobe");
-    if (found == 0) continue;
-    check_mpi(MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, kAnswer, comm_, &status),
-              "MPI_Recv");
-    has_come[static_cast<std::size_t>(status.MPI_SOURCE)] = true;
-  }
-  for (int peer = 0; peer < size_; ++peer) {
-    if (has_come[static_cast<std::size_t>(peer)]) {
+    const auto found = answers.find(peer);
+    const auto* answer = found == answers.end() ? nullptr : &found->second;
+    if (peer == rank_ || (answer != nullptr && answer->begun >= call_.number)) {
       ranks.add_waiting(peer);
     } else {
-      ranks.add_late(peer, "");
+      ranks.add_late(peer, last_seen(answer));
     }
   }
   fail(ranks.text(), ExitCode::kTimeout);
 }
 
+// A rank that doesn't come has begun the operation before: nobody leaves one to which not all come.
+std::string MpiChannel::last_seen(const Whereabouts* answer) const {
+  const auto seen = previous_number_ == 0
+                        ? std::string("nowhere")
+                        : concat("in ", previous_name_, " number ", previous_number_);
+  if (answer == nullptr) return seen;
+  if (answer->id == held_.id) return seen + ", where it still waits";
+  return concat(seen, "; it waits in ", answer->name, " number ", answer->number,
+                " of another communicator");
+}
+
 void MpiChannel::fail(const std::string& text, ExitCode exit_code) {
+  group_->has_failed = true;
   if (group_->is_ours) note_job_failure();
   tell_failure(text, exit_code);
   CommunicationError error(text, exit_code);
@@ -163,7 +147,7 @@ std::span<const Call> MpiChannel::meet(const Call& mine, std::chrono::millisecon
   auto* calls = reinterpret_cast<Call*>(transfer.make_memory(size_ * std::int64_t{sizeof(Call)}));
   auto* own = reinterpret_cast<Call*>(transfer.make_memory(sizeof(Call)));
   std::memcpy(own, &mine, sizeof(Call));
-  check_mpi(MPI_Iallgather(own, sizeof(Call), MPI_BYTE, calls, sizeof(Call), MPI_BYTE, comm_,
+  check_mpi(MPI_Iallgather(own, sizeof(Call), MPI_BYTE, calls, sizeof(Call), MPI_BYTE, held_.comm,
                            transfer.add()),
             "MPI_Iallgather");
   wait_for(transfer);
@@ -224,16 +208,16 @@ void MpiChannel::sum_slices(const Summand& summand, SumOrder order) {
     for (int peer = 0; peer < size_; ++peer) {
       parts.push_back(peer == rank_ ? data + slices.begin_of(rank_) : received + own * peer);
       if (peer == rank_) continue;
-      apart.receive(comm_, received + own * peer, own, peer);
-      apart.send(comm_, data + slices.begin_of(peer), slices.bytes_of(peer), peer);
+      apart.receive(held_.comm, received + own * peer, own, peer);
+      apart.send(held_.comm, data + slices.begin_of(peer), slices.bytes_of(peer), peer);
     }
     wait_for(apart);
     sum_over_ranks(data + slices.begin_of(rank_), parts, own / item, summand.dtype, order);
     Transfer together;
     for (int peer = 0; peer < size_; ++peer) {
       if (peer == rank_) continue;
-      together.receive(comm_, data + slices.begin_of(peer), slices.bytes_of(peer), peer);
-      together.send(comm_, data + slices.begin_of(rank_), own, peer);
+      together.receive(held_.comm, data + slices.begin_of(peer), slices.bytes_of(peer), peer);
+      together.send(held_.comm, data + slices.begin_of(rank_), own, peer);
     }
     wait_for(together);
   }
@@ -247,8 +231,8 @@ void MpiChannel::all_gather(Bytes mine, std::span<const MutableBytes> all) {
       copy_bytes(part.data(), mine.data(), std::ssize(mine));
       continue;
     }
-    transfer.receive(comm_, part.data(), std::ssize(part), peer);
-    transfer.send(comm_, mine.data(), std::ssize(mine), peer);
+    transfer.receive(held_.comm, part.data(), std::ssize(part), peer);
+    transfer.send(held_.comm, mine.data(), std::ssize(mine), peer);
   }
   wait_for(transfer);
 }
@@ -263,8 +247,8 @@ void MpiChannel::all_to_all(std::span<const Bytes> sent, std::span<const Mutable
       copy_bytes(into.data(), from.data(), std::ssize(from));
       continue;
     }
-    transfer.receive(comm_, into.data(), std::ssize(into), peer);
-    transfer.send(comm_, from.data(), std::ssize(from), peer);
+    transfer.receive(held_.comm, into.data(), std::ssize(into), peer);
+    transfer.send(held_.comm, from.data(), std::ssize(from), peer);
   }
   wait_for(transfer);
 }
@@ -273,7 +257,7 @@ void MpiChannel::broadcast(MutableBytes bytes, int root) {
   Transfer transfer;
   for (std::int64_t at = 0; at < std::ssize(bytes); at += kLongestMessage) {
     const auto length = static_cast<int>(std::min(kLongestMessage, std::ssize(bytes) - at));
-    check_mpi(MPI_Ibcast(bytes.data() + at, length, MPI_BYTE, root, comm_, transfer.add()),
+    check_mpi(MPI_Ibcast(bytes.data() + at, length, MPI_BYTE, root, held_.comm, transfer.add()),
               "MPI_Ibcast");
   }
   wait_for(transfer);
@@ -284,10 +268,10 @@ std::byte* MpiChannel::make_buffer(std::int64_t /*bytes*/) { return nullptr; }
 std::pair<MPI_Comm, std::uint64_t> MpiChannel::duplicate_own() {
   Transfer transfer;
   auto* duplicate = reinterpret_cast<MPI_Comm*>(transfer.make_memory(sizeof(MPI_Comm)));
-  check_mpi(MPI_Comm_idup(comm_, duplicate, transfer.add()), "MPI_Comm_idup");
+  check_mpi(MPI_Comm_idup(held_.comm, duplicate, transfer.add()), "MPI_Comm_idup");
   wait_for(transfer);
   check_mpi(MPI_Comm_set_errhandler(*duplicate, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-  return {*duplicate, id_ * 1'000'003 + ++duplicates_};
+  return {*duplicate, held_.id * 1'000'003 + ++duplicates_};
 }
 
 std::unique_ptr<Channel> MpiChannel::duplicate() {
@@ -295,9 +279,6 @@ std::unique_ptr<Channel> MpiChannel::duplicate() {
   return std::make_unique<MpiChannel>(comm, group_, id);
 }
 
-void MpiChannel::close() {
-  check_mpi(MPI_Comm_free(&comm_), "MPI_Comm_free");
-  if (--group_->open_communicators == 0) group_->notices.close();
-}
+void MpiChannel::close() { group_->close(held_); }
 
 }  // namespace torch_accelerated::detail

@@ -18,6 +18,7 @@ class MpiChannel : public Channel {
   /// @param comm  the channel's own, over the group's ranks.
   /// @param id    the same on all ranks, and of no other channel of the group.
   MpiChannel(MPI_Comm comm, std::shared_ptr<MpiGroup> group, std::uint64_t id);
+  ~MpiChannel() override;
 
   int rank() const noexcept override { return rank_; }
   int size() const noexcept override { return size_; }
@@ -39,7 +40,9 @@ class MpiChannel : public Channel {
   const Call& call() const { return call_; }
   std::chrono::milliseconds timeout() const { return timeout_; }
   MpiGroup& group() { return *group_; }
-  MPI_Comm comm() const { return comm_; }
+  MPI_Comm comm() const { return held_.comm; }
+  std::vector<SharedWindow>& windows() { return held_.windows; }
+  const std::vector<SharedWindow>& windows() const { return held_.windows; }
   std::shared_ptr<MpiGroup> shared_group() { return group_; }
 
   /// @throws CommunicationError  a rank has told that it doesn't come.
@@ -58,20 +61,20 @@ class MpiChannel : public Channel {
   struct Transfer;  // messages under way
 
   void wait_for(Transfer& transfer);
-  void answer_questions();
-  void send_and_forget(int tag, int to);
+  std::string last_seen(const Whereabouts* answer) const;
   void sum_small(std::span<const Summand> summands, SumOrder order);
   void sum_slices(const Summand& summand, SumOrder order);
 
-  MPI_Comm comm_;
+  MpiGroup::Held held_;
   std::shared_ptr<MpiGroup> group_;
-  std::uint64_t id_;
   std::uint64_t duplicates_ = 0;
   int rank_;
   int size_;
   int looks_;
   std::shared_ptr<std::atomic<std::int64_t>> operations_;  // what the group's notices tell
   Call call_{};
+  std::int64_t previous_number_ = 0;  // of the operation before, to which all ranks have come
+  char previous_name_[sizeof(Call::name)] = {};
   std::chrono::milliseconds timeout_{};
   std::vector<Call> calls_;
 };

@@ -209,7 +209,9 @@ torch::Tensor MpiCommunicator::do_make_buffer(std::int64_t numel, const torch::T
   const auto bytes = operation().bytes;
   std::byte* memory = like.is_cpu() && bytes > 0 ? channel_->make_buffer(bytes) : nullptr;
   if (memory == nullptr) return torch::zeros({numel}, like.options().requires_grad(false));
-  return torch::from_blob(memory, {numel}, torch::dtype(like.dtype()));
+  return torch::from_blob(
+      memory, {numel}, [users = group_->window_users](void* /*unused*/) {},
+      torch::dtype(like.dtype()));
 }
 
 std::unique_ptr<Communicator> MpiCommunicator::do_duplicate() {

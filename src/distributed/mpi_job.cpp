@@ -6,12 +6,15 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "base/text.h"
+#include "distributed/launcher.h"
 #include "distributed/mpi_library.h"
+#include "distributed/start_limit.h"
 #include "distributed/tell.h"
 #include "torch_accelerated/base/log.h"
 
@@ -25,6 +28,8 @@ using std::chrono::milliseconds;
 // write or evaluate what the run has brought.
 constexpr std::chrono::hours kLongestEnd{1};
 
+constexpr int kMostReleased = 64;  // worlds at a time
+
 struct Job {
   bool is_ours = false;
   int rank = 0;
@@ -34,7 +39,8 @@ struct Job {
   std::atomic<bool> has_told = false;
   std::atomic<std::atomic<std::uint32_t>*> teller = nullptr;
   std::mutex mutex;
-  std::vector<std::shared_ptr<MpiGroup>> groups;
+  std::map<std::uint64_t, std::shared_ptr<MpiGroup>> groups;  // by number, which all ranks share
+  std::uint64_t last_number = 0;
 };
 
 // Never destroyed: it is used while the process ends.
@@ -50,22 +56,6 @@ bool may_call_mpi() {
   if (job().thread_level == MPI_THREAD_MULTIPLE) return true;
   int is_main = 0;
   return MPI_Is_thread_main(&is_main) == MPI_SUCCESS && is_main != 0;
-}
-
-// Whether all ranks have come to the end in this time.
-bool meet_at_end(milliseconds time) {
-  MPI_Request request = MPI_REQUEST_NULL;
-  if (MPI_Ibarrier(job().comm, &request) != MPI_SUCCESS) return false;
-  const auto start = Clock::now();
-  for (;;) {
-    int done = 0;
-    if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
-    if (done != 0) return true;
-    const auto waited = Clock::now() - start;
-    if (waited > time) return false;
-    std::this_thread::sleep_for(
-        std::clamp<Clock::duration>(waited / 16, std::chrono::microseconds(10), milliseconds(20)));
-  }
 }
 
 // Of several ranks that fail at once, one prints.
@@ -98,8 +88,8 @@ void at_exit(int status, void* /*unused*/) {
   if (job().has_failed) {
     end_job("the program has ended after an error of communication", ExitCode::kTimeout);
   }
-  for (const auto& group : job().groups) group->notices.tell_end();
-  if (!meet_at_end(kLongestEnd)) {
+  for (const auto& [number, group] : job().groups) group->notices.tell_end();
+  if (!meet_within(job().comm, kLongestEnd)) {
     end_job("the program has ended here an hour ago, but not on all ranks", ExitCode::kTimeout);
   }
   MPI_Finalize();
@@ -107,12 +97,16 @@ void at_exit(int status, void* /*unused*/) {
 
 }  // namespace
 
-void begin_job() {
-  check_mpi_library();
+void begin_job(milliseconds time) {
   int level = MPI_THREAD_SINGLE;
-  check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &level), "MPI_Init_thread");
+  // Before MPI begins: with another library than it was built for that may end badly.
+  if (launched_rank() == 0) check_mpi_library();
+  {
+    const StartLimit limit(time);
+    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &level), "MPI_Init_thread");
+    job().comm = duplicate_comm(MPI_COMM_WORLD);
+  }
   job().thread_level = level;
-  job().comm = duplicate_comm(MPI_COMM_WORLD);
   job().rank = rank_in(job().comm);
   job().is_ours = true;
 #if defined(__GLIBC__)
@@ -122,9 +116,30 @@ void begin_job() {
 #endif
 }
 
-void add_to_job(std::shared_ptr<MpiGroup> group) {
+void add_to_job(MPI_Comm comm, std::shared_ptr<MpiGroup> group) {
   const std::lock_guard lock(job().mutex);
-  job().groups.push_back(std::move(group));
+  auto& number = job().last_number;
+  // A rank on which a world failed to come about has counted fewer.
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &number, 1, MPI_UINT64_T, MPI_MAX, comm), "MPI_Allreduce");
+  job().groups.emplace(++number, std::move(group));
+}
+
+void release_dropped(MPI_Comm comm) {
+  const std::lock_guard lock(job().mutex);
+  std::vector<std::uint64_t> mine;
+  for (const auto& [number, group] : job().groups) {
+    if (group->is_releasable() && mine.size() < kMostReleased) mine.push_back(number);
+  }
+  mine.resize(kMostReleased);
+  std::vector<std::uint64_t> all(kMostReleased * static_cast<std::size_t>(size_of(comm)));
+  check_mpi(MPI_Allgather(mine.data(), kMostReleased, MPI_UINT64_T, all.data(), kMostReleased,
+                          MPI_UINT64_T, comm),
+            "MPI_Allgather");
+  for (const auto number : mine) {
+    const bool on_all = std::count(all.begin(), all.end(), number) == size_of(comm);
+    if (number != 0 && on_all) job().groups.at(number)->release();
+  }
+  std::erase_if(job().groups, [](const auto& item) { return item.second->is_over(); });
 }
 
 void share_job_teller(std::atomic<std::uint32_t>* teller) noexcept {
@@ -156,7 +171,7 @@ void end_job(const std::string& line, ExitCode exit_code) noexcept {
 
 void meet_before_end() noexcept {
   job().has_told = true;
-  if (is_job_ours() && may_call_mpi()) meet_at_end(milliseconds(300));
+  if (is_job_ours() && may_call_mpi()) meet_within(job().comm, milliseconds(300));
 }
 
 }  // namespace torch_accelerated::detail

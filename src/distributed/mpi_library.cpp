@@ -3,9 +3,25 @@
 
 #include "base/text.h"
 #include "distributed/mpi_api.h"
+#include "torch_accelerated/base/error.h"
 #include "torch_accelerated/base/log.h"
 
 namespace torch_accelerated::detail {
+
+namespace {
+
+constexpr int kLongest = 128;  // bytes of a version that are compared, and told
+
+// What the library calls itself, which may have more lines.
+std::string loaded_mpi_library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  check_mpi(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
+  const std::string version(text, static_cast<std::size_t>(length));
+  return version.substr(0, version.find('\n'));
+}
+
+}  // namespace
 
 std::string compiled_mpi_library() {
 #if defined(OMPI_MAJOR_VERSION)
@@ -35,12 +51,30 @@ std::string mpi_library_problem(const std::string& compiled, const std::string& 
 }
 
 void check_mpi_library() {
-  char text[MPI_MAX_LIBRARY_VERSION_STRING];
-  int length = 0;
-  check_mpi(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
-  const auto problem = mpi_library_problem(compiled_mpi_library(),
-                                           std::string(text, static_cast<std::size_t>(length)));
-  if (!problem.empty()) log(LogLevel::kWarning, "MPI: " + problem);
+  [[maybe_unused]] static const auto told = [] {
+    const auto found = mpi_library_problem(compiled_mpi_library(), loaded_mpi_library());
+    if (!found.empty()) log(LogLevel::kWarning, "MPI: " + found);
+    return found;
+  }();
+}
+
+void compare_mpi_libraries(MPI_Comm comm) {
+  auto mine = loaded_mpi_library();
+  mine.resize(kLongest);
+  mine.back() = '\0';
+  std::string all(kLongest * static_cast<std::size_t>(size_of(comm)), '\0');
+  check_mpi(MPI_Allgather(mine.data(), kLongest, MPI_CHAR, all.data(), kLongest, MPI_CHAR, comm),
+            "MPI_Allgather");
+  for (std::size_t rank = 1; rank * kLongest < all.size(); ++rank) {
+    const auto other = all.substr(rank * kLongest, kLongest);
+    if (other.compare(0, kLongest, all, 0, kLongest) == 0) continue;
+    CommunicationError error(
+        concat("make_world: the MPI library is ", all.c_str(), " on rank 0 and ", other.c_str(),
+               " on rank ", rank, "; start all ranks with the library path of one MPI"),
+        ExitCode::kMismatch);
+    error.set_on_all_ranks();
+    throw error;
+  }
 }
 
 }  // namespace torch_accelerated::detail

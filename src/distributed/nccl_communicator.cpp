@@ -34,6 +34,11 @@ class NcclPending : public Pending {
     if (on_host_) on_host_->wait();
   }
 
+  void wait_on_host() override {
+    wait();
+    session_->wait_until(operation_, [this] { return !end_ || end_->reached(); });
+  }
+
  private:
   std::shared_ptr<NcclSession> session_;
   NcclOperation operation_;

@@ -4,16 +4,22 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <thread>
+#include <type_traits>
 
 #include "base/text.h"
 
 namespace torch_accelerated::detail {
 namespace {
 
-// A message is an exit code (0: the program has ended well), the number of pairs (communicator,
+// A notice is an exit code (0: the program has ended well), the number of pairs (communicator,
 // operations), the pairs and a text, each number of 8 bytes. It is short enough that MPI doesn't
 // wait for the receiver.
-constexpr int kTag = 7;
+constexpr int kNotice = 7;
+constexpr int kQuestion = 8;  // the id of a communicator
+constexpr int kAnswer = 9;    // a Whereabouts
+static_assert(std::is_trivially_copyable_v<Whereabouts>, "it is sent as bytes");
+
 constexpr std::size_t kLongestText = 900;
 constexpr std::size_t kMostPairs = 64;
 
@@ -46,7 +52,7 @@ void Notices::tell_failure(const std::string& text, ExitCode exit_code) noexcept
   std::string message;
   put(message, static_cast<std::uint64_t>(exit_code));
   put(message, 0);
-  send_to_all(message + text.substr(0, kLongestText));
+  send_to_all(kNotice, message + text.substr(0, kLongestText));
   // Threads of this rank that wait are told, too.
   if (!failure_) failure_ = std::make_unique<Failure>(Failure{text, exit_code});
 }
@@ -64,28 +70,32 @@ void Notices::tell_end() noexcept {
     put(message, pair->first);
     put(message, static_cast<std::uint64_t>(pair->second->load()));
   }
-  send_to_all(message);
+  send_to_all(kNotice, message);
 }
 
-void Notices::send_to_all(const std::string& message) noexcept {
+void Notices::send(int tag, const std::string& message, int to) noexcept {
+  // MPI may read it after this call: the sender doesn't wait for anybody.
+  const auto* kept = new std::string(message);
+  MPI_Request request = MPI_REQUEST_NULL;
+  if (MPI_Isend(kept->data(), static_cast<int>(kept->size()), MPI_BYTE, to, tag, comm_, &request) ==
+      MPI_SUCCESS) {
+    MPI_Request_free(&request);
+  }
+}
+
+void Notices::send_to_all(int tag, const std::string& message) noexcept {
   int rank = 0;
   int size = 0;
   if (MPI_Comm_rank(comm_, &rank) != MPI_SUCCESS) return;
   if (MPI_Comm_size(comm_, &size) != MPI_SUCCESS) return;
-  // MPI may read it after this call: the sender doesn't wait for anybody.
-  const auto* kept = new std::string(message);
   for (int peer = 0; peer < size; ++peer) {
-    if (peer == rank) continue;
-    MPI_Request request = MPI_REQUEST_NULL;
-    if (MPI_Isend(kept->data(), static_cast<int>(kept->size()), MPI_BYTE, peer, kTag, comm_,
-                  &request) == MPI_SUCCESS) {
-      MPI_Request_free(&request);
-    }
+    if (peer != rank) send(tag, message, peer);
   }
 }
 
 void Notices::check(std::uint64_t id, const char* operation, std::int64_t number) {
   const std::lock_guard lock(mutex_);
+  answer(id, operation, number);
   receive_all();
   if (failure_) {
     throw CommunicationError(concat(operation, " number ", number, ": ", failure_->text),
@@ -100,13 +110,65 @@ void Notices::check(std::uint64_t id, const char* operation, std::int64_t number
   }
 }
 
+std::map<int, Whereabouts> Notices::ask(std::uint64_t id, const char* operation,
+                                        std::int64_t number, std::chrono::milliseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  std::string question;
+  put(question, id);
+  std::unique_lock lock(mutex_);
+  if (comm_ == MPI_COMM_NULL) return {};
+  answers_[id].clear();
+  send_to_all(kQuestion, question);
+  while (std::chrono::steady_clock::now() < end) {
+    answer(id, operation, number);
+    receive_answers();
+    lock.unlock();
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+    lock.lock();
+  }
+  return answers_[id];
+}
+
+void Notices::answer(std::uint64_t id, const char* operation, std::int64_t number) {
+  if (comm_ == MPI_COMM_NULL) return;
+  for (;;) {
+    int found = 0;
+    MPI_Status status;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kQuestion, comm_, &found, &status), "MPI_Iprobe");
+    if (found == 0) return;
+    Whereabouts here;
+    check_mpi(MPI_Recv(&here.asked, sizeof(here.asked), MPI_BYTE, status.MPI_SOURCE, kQuestion,
+                       comm_, &status),
+              "MPI_Recv");
+    const auto begun = operations_.find(here.asked);
+    here.begun = begun == operations_.end() ? 0 : begun->second->load();
+    here.id = id;
+    here.number = number;
+    std::strncpy(here.name, operation, sizeof(here.name) - 1);
+    send(kAnswer, {reinterpret_cast<const char*>(&here), sizeof(here)}, status.MPI_SOURCE);
+  }
+}
+
+void Notices::receive_answers() {
+  for (;;) {
+    int found = 0;
+    MPI_Status status;
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kAnswer, comm_, &found, &status), "MPI_Iprobe");
+    if (found == 0) return;
+    Whereabouts there;
+    check_mpi(MPI_Recv(&there, sizeof(there), MPI_BYTE, status.MPI_SOURCE, kAnswer, comm_, &status),
+              "MPI_Recv");
+    answers_[there.asked][status.MPI_SOURCE] = there;
+  }
+}
+
 void Notices::receive_all() {
   if (comm_ == MPI_COMM_NULL) return;
   for (;;) {
     int found = 0;
     MPI_Message handle = MPI_MESSAGE_NULL;
     MPI_Status status;
-    check_mpi(MPI_Improbe(MPI_ANY_SOURCE, kTag, comm_, &found, &handle, &status), "MPI_Improbe");
+    check_mpi(MPI_Improbe(MPI_ANY_SOURCE, kNotice, comm_, &found, &handle, &status), "MPI_Improbe");
     if (found == 0) return;
     int length = 0;
     check_mpi(MPI_Get_count(&status, MPI_BYTE, &length), "MPI_Get_count");

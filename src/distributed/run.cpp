@@ -53,11 +53,14 @@ int report(const Failure& failure) {
 }  // namespace
 
 int run(const std::function<int()>& body) {
+  Failure failure;
   try {
     return body();
   } catch (...) {
-    return report(current_failure());
+    failure = current_failure();
   }
+  // Not before the error is gone: what it holds is released, and ranks may meet.
+  return report(failure);
 }
 
 }  // namespace torch_accelerated

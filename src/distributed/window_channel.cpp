@@ -44,10 +44,11 @@ std::unique_ptr<Channel> WindowChannel::make(MPI_Comm comm, std::shared_ptr<MpiG
 
 WindowChannel::WindowChannel(MPI_Comm comm, std::shared_ptr<MpiGroup> shared_group,
                              std::uint64_t id, SharedWindow window)
-    : MpiChannel(comm, std::move(shared_group), id), window_(std::move(window)) {
+    : MpiChannel(comm, std::move(shared_group), id) {
   for (int peer = 0; peer < size(); ++peer) {
-    areas_.push_back(reinterpret_cast<WindowArea*>(window_.area_of(peer)));
+    areas_.push_back(reinterpret_cast<WindowArea*>(window.area_of(peer)));
   }
+  windows().push_back(std::move(window));
   calls_.resize(areas_.size());
   parts_.resize(areas_.size());
   if (group().is_ours) share_job_teller(&area_of(0).story.teller);
@@ -102,6 +103,7 @@ void WindowChannel::look_for_failures() {
   for (int peer = 0; peer < size(); ++peer) {
     const auto& story = area_of(peer).story;
     if (peer == rank() || story.failed.load(std::memory_order_acquire) == 0) continue;
+    group().has_failed = true;
     if (group().is_ours) note_job_failure();
     CommunicationError error(concat(call().name, " number ", call().number, ": rank ", peer,
                                     " has failed: ", story.text),
@@ -218,20 +220,13 @@ std::byte* WindowChannel::make_buffer(std::int64_t bytes) {
     }
     return nullptr;
   }
-  buffers_.push_back(std::move(*window));
-  return buffers_.back().area_of(rank());
+  windows().push_back(std::move(*window));
+  return windows().back().area_of(rank());
 }
 
 std::unique_ptr<Channel> WindowChannel::duplicate() {
   const auto [duplicate, id] = duplicate_own();
   return make(duplicate, shared_group(), id);
-}
-
-void WindowChannel::close() {
-  if (group().is_ours) share_job_teller(nullptr);
-  for (auto& buffer : buffers_) buffer.free();
-  window_.free();
-  MpiChannel::close();
 }
 
 }  // namespace torch_accelerated::detail

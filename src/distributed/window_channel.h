@@ -29,7 +29,6 @@ class WindowChannel : public MpiChannel {
   void broadcast(MutableBytes bytes, int root) override;
   std::byte* make_buffer(std::int64_t bytes) override;
   std::unique_ptr<Channel> duplicate() override;
-  void close() override;
   void tell_failure(const std::string& text, ExitCode exit_code) noexcept override;
 
  protected:
@@ -64,10 +63,8 @@ class WindowChannel : public MpiChannel {
   void sum_in_chunks(const Summand& summand, SumOrder order);
   void sum_chunk(const Summand& chunk, SumOrder order);
 
-  SharedWindow window_;
-  std::vector<WindowArea*> areas_;     // of each rank
-  std::vector<SharedWindow> buffers_;  // that make_buffer has made
-  std::uint64_t phase_ = 0;            // the last one that this rank has come to
+  std::vector<WindowArea*> areas_;  // of each rank, in the first window; buffers are in the others
+  std::uint64_t phase_ = 0;         // the last one that this rank has come to
   std::uint64_t slot_uses_ = 0;
   std::vector<Call> calls_;
   // Kept between sums, so that small ones allocate nothing.

@@ -33,12 +33,11 @@ std::int64_t WindowChannel::divide(std::span<const Summand> summands) {
 }
 
 WindowChannel::Place WindowChannel::place_of(const Summand& summand) const {
-  for (std::size_t i = 0; i < buffers_.size(); ++i) {
-    const auto offset = summand.data - buffers_[i].area_of(rank());
-    if (offset < 0 || offset + summand.bytes > static_cast<std::int64_t>(buffers_[i].bytes())) {
-      continue;
-    }
-    return {&buffers_[i], offset, static_cast<std::uint64_t>(offset) << 16 | (i + 1)};
+  for (std::size_t i = 1; i < windows().size(); ++i) {
+    const auto& buffer = windows()[i];
+    const auto offset = summand.data - buffer.area_of(rank());
+    if (offset < 0 || offset + summand.bytes > static_cast<std::int64_t>(buffer.bytes())) continue;
+    return {&buffer, offset, static_cast<std::uint64_t>(offset) << 16 | i};
   }
   return {};
 }

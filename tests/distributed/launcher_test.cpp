@@ -11,6 +11,7 @@ namespace tests {
 namespace {
 
 using torch_accelerated::detail::find_launch;
+using torch_accelerated::detail::launched_rank;
 
 /// The environment of a launcher, without what launched the tests themselves.
 class Launcher : public testing::Test {
@@ -27,8 +28,9 @@ class Launcher : public testing::Test {
   }
 
  private:
-  static constexpr const char* kNames[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS",
-                                           "SLURM_STEP_NUM_TASKS", "PMIX_RANK"};
+  static constexpr const char* kNames[] = {
+      "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS", "PMIX_RANK",
+      "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"};
   std::map<std::string, std::string> saved_;
 };
 
@@ -56,6 +58,17 @@ TEST_F(Launcher, OfUnknownSizeIsAskedOfMpi) {
   setenv("PMIX_RANK", "0", 1);
   ASSERT_TRUE(find_launch().has_value());
   EXPECT_EQ(find_launch()->ranks, 0);
+}
+
+TEST_F(Launcher, SaysWhichRankThisIs) {
+  EXPECT_EQ(launched_rank(), 0);
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+    setenv(name, "3", 1);
+    EXPECT_EQ(launched_rank(), 3) << name;
+    setenv(name, "x", 1);
+    EXPECT_EQ(launched_rank(), 0) << name;
+    unsetenv(name);
+  }
 }
 
 TEST_F(Launcher, MalformedNumbersAnnounceNothing) {

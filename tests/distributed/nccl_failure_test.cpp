@@ -73,6 +73,54 @@ TEST(NcclFailure, ABarrierWaitsForTheDeviceUpToTheTimeout) {
   EXPECT_EQ(rank.nccl.count("comm_abort"), 1);
 }
 
+TEST(NcclFailure, TheHostWaitsForAResultUpToTheTimeout) {
+  Alone rank;
+  rank.communicator->set_timeout(30ms);
+  Tensors tensors{torch::ones({2})};
+  rank.communicator->start_all_reduce(tensors)->wait_on_host();
+  rank.nccl.device_is_done = false;
+  const auto pending = rank.communicator->start_all_reduce(tensors);
+  pending->wait();  // the device does, not the host
+  EXPECT_EQ(rank.nccl.count("comm_abort"), 0);
+  EXPECT_THAT(message_of<ta::CommunicationError>([&] { pending->wait_on_host(); }),
+              AllOf(HasSubstr("all_reduce, operation 2"), HasSubstr("30 ms")));
+  EXPECT_EQ(rank.nccl.count("comm_abort"), 1);
+}
+
+TEST(NcclFailure, TheHostFindsAnErrorWhileItWaitsForAResult) {
+  Alone rank;
+  rank.nccl.device_is_done = false;
+  Tensors tensors{torch::ones({2})};
+  const auto pending = rank.communicator->start_all_reduce(tensors);
+  rank.nccl.states = {Result::kSuccess, Result::kSuccess, Result::kRemoteError};
+  EXPECT_THROW(pending->wait_on_host(), ta::CommunicationError);  // the timeout is minutes
+  EXPECT_EQ(rank.nccl.count("comm_abort"), 1);
+}
+
+TEST(NcclFailure, AnUpdateThatTheDeviceNeverEndsIsAnErrorAfterTheTimeout) {
+  auto controls = ta::make_thread_communicators(2);
+  const auto errors = with_ranks(2, [&](ta::Communicator& control, FakeNccl& nccl) {
+    ta::World world;
+    world.gradients = over_fake(control, nccl);
+    world.control = std::move(controls[static_cast<std::size_t>(control.rank())]);
+    world.is_callers = true;
+    ta::Accelerator ranks(
+        std::move(world),
+        {.device = "cpu", .overlap = ta::Overlap::kOff, .timeout = 30ms, .first_timeout = 60s});
+    auto net = tiny_net();
+    auto optimizer = sgd(net);
+    const auto update = [&] {
+      ranks.backward(net->forward(torch::ones({2, 4})).mean(), optimizer);
+      ranks.step(optimizer);
+    };
+    update();
+    nccl.device_is_done = false;
+    EXPECT_THAT(message_of<ta::CommunicationError>(update), HasSubstr("30 ms"));
+    EXPECT_EQ(nccl.count("comm_abort"), 1);
+  });
+  EXPECT_THAT(errors, Each(""));
+}
+
 TEST(NcclFailure, ABarrierFindsAnErrorBeforeTheTimeout) {
   Alone rank;
   Tensors tensors{torch::ones({2})};

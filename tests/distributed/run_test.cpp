@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdio>
+#include <memory>
 #include <new>
 
 #include "torch_accelerated/base/error.h"
@@ -46,6 +48,17 @@ TEST(Run, NamesTheRankThatTheErrorKnows) {
     throw error;
   });
   EXPECT_EQ(text, "rank 2: too early\n");
+}
+
+/// Says when it is gone.
+struct Noticed {
+  std::shared_ptr<void> end{nullptr, [](void* /*unused*/) { std::fputs("gone, ", stderr); }};
+};
+
+TEST(Run, ReportsWhenTheErrorIsGone) {
+  const auto [status, text] = outcome_of([]() -> int { throw Noticed(); });
+  EXPECT_EQ(status, 70);
+  EXPECT_THAT(text, testing::StartsWith("gone, something was thrown"));
 }
 
 TEST(Run, OfAllRanksOnlyTheFirstPrints) {

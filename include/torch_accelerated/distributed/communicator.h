@@ -29,6 +29,11 @@ class Pending {
   /// stream waits for it.
   /// @throws CommunicationError  as the operation itself.
   virtual void wait() = 0;
+
+  /// Returns when the result is there, for a host that reads it: also on a device, where it looks
+  /// for lost ranks meanwhile, for no longer than the communicator's timeout.
+  /// @throws CommunicationError  as the operation itself.
+  virtual void wait_on_host() { wait(); }
 };
 
 /// Moves tensors and bytes between the ranks of a run.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,9 @@ namespace torch_accelerated {
 struct WorldOptions {
   /// Whether ranks of one host share memory; false: they send messages, as between hosts.
   bool shared_window = true;
+
+  /// How long ranks that have come here wait for those that haven't.
+  std::chrono::milliseconds start_timeout{std::chrono::minutes(20)};
 };
 
 /// The ranks that train together, and how they talk. Two communicators over the same ranks, so that
@@ -41,9 +45,15 @@ struct World {
 };
 
 /// The ranks that a launcher (mpirun, srun) has started together with this process, or a world of
-/// one process, for which MPI is not touched.
-/// @throws StateError  the environment announces several ranks and MPI knows one, or the library
-///                     was built without MPI; says which launcher it was and what to try.
+/// one process, for which MPI is not touched. Collective.
+///
+/// A world that was destroyed without `close` is released when the next one is made, once all ranks
+/// have destroyed it.
+/// @throws StateError          the environment announces several ranks and MPI knows one, or the
+///                             library was built without MPI; says which launcher it was and what
+///                             to try.
+/// @throws CommunicationError  a rank doesn't come; or, on all ranks, they have loaded different
+///                             MPI libraries.
 World make_world(const WorldOptions& options = {});
 
 /// A world of one process, whatever the environment says.
