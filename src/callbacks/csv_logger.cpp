@@ -67,6 +67,11 @@ void CsvLogger::on_training_run_start(Trainer& trainer, const TrainingRunStart&)
   if (lines_ == 0) columns_.clear();  // the header went too
 }
 
+// Others in the list evaluate after this one has had the update's event.
+void CsvLogger::on_train_step_start(Trainer& trainer, const TrainStepStart&) {
+  write_new_rows(trainer);
+}
+
 void CsvLogger::on_train_step_end(Trainer& trainer, const TrainStepEnd&) {
   write_new_rows(trainer);
 }
@@ -77,24 +82,23 @@ void CsvLogger::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpo
 
 void CsvLogger::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
   write_new_rows(trainer);
-  cut_to_.reset();
 }
 
 State CsvLogger::state() const {
-  return State()
-      .set("lines", std::max<std::int64_t>(lines_, 0))
-      .set("rows", static_cast<std::int64_t>(written_));
+  return State().set("lines", lines_).set("rows", static_cast<std::int64_t>(written_));
 }
 
 void CsvLogger::load_state(const State& state) {
   const auto lines = state.get<std::int64_t>("lines");
   const auto rows = state.get<std::int64_t>("rows");
-  if (lines == lines_) return;  // the file is there already
+  // From before a first run, or the file is as it was already.
+  if (lines < 0 || lines == lines_) return cut_to_.reset();
   cut_to_ = lines;
   written_ = static_cast<std::size_t>(std::max<std::int64_t>(rows, 0));
 }
 
 void CsvLogger::write_new_rows(const Trainer& trainer) {
+  cut_to_.reset();  // what a run is given after its start is its own
   const auto& rows = trainer.history().rows();
   if (!trainer.accelerator().is_main_process()) written_ = rows.size();  // as if it wrote
   if (written_ >= rows.size()) return;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "callbacks/setting.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/trainer.h"
@@ -40,6 +41,15 @@ EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
   watch_.check(check);
   check_thresholds(check, options_);
   check.throw_if_any();
+}
+
+std::string EarlyStopping::settings() const {
+  return concat("metric ", options_.metric, ", patience ", options_.patience, ", direction ",
+                setting(options_.direction), ", min_delta ", setting(options_.min_delta),
+                ", min_relative_delta ", setting(options_.min_relative_delta),
+                ", stopping_threshold ", setting(options_.stopping_threshold),
+                ", divergence_threshold ", setting(options_.divergence_threshold),
+                ", reset_on_train ", setting(options_.reset_on_train));
 }
 
 void EarlyStopping::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "callbacks/setting.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/trainer.h"
@@ -93,6 +94,7 @@ void MetricWatch::reset() noexcept {
 State MetricWatch::state() const {
   State state;
   state.set("metric", options_.metric);
+  state.set("direction", setting(options_.direction));
   state.set("seen", seen_);
   if (best_) {
     state.set("best", best_->value);
@@ -106,6 +108,13 @@ void MetricWatch::load_state(const State& state) {
   if (metric != options_.metric) {
     throw StateError(concat("the state is of metric '", metric, "', expected '", options_.metric,
                             "'; watch the same metric as before"));
+  }
+  const auto direction = setting(options_.direction);
+  const bool is_older = !state.contains("direction");
+  if (!is_older && state.get<std::string>("direction") != direction) {
+    throw StateError(concat("the state is of metric '", metric, "' with direction ",
+                            state.get<std::string>("direction"), ", expected ", direction,
+                            "; watch it in the same direction as before"));
   }
   const bool seen = state.get<bool>("seen");
   std::optional<EpochMetric> best;

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "callbacks/evaluation_names.h"
+#include "callbacks/setting.h"
 #include "core/named_tensors.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
@@ -46,6 +47,14 @@ void ModelEma::copy_to(torch::nn::Module& module) const {
     throw StateError(concat(kName, ": there is no average yet; it begins with a training run"));
   }
   copy_into(kept, named_tensors(module), kName);
+}
+
+std::string ModelEma::settings() const {
+  return concat("decay ", setting(options_.decay), ", warmup ", setting(options_.warmup),
+                ", every_updates ", options_.every_updates, ", evaluate ",
+                setting(options_.evaluate), ", prefix ", options_.prefix, ", keep_best ",
+                setting(options_.keep_best), ", direction ", setting(options_.direction),
+                ", replace_at_end ", setting(options_.replace_at_end));
 }
 
 std::vector<std::string> ModelEma::metric_names(const Trainer& trainer) const {
@@ -120,18 +129,19 @@ void ModelEma::load_state(const State& state) {
   auto averages = copied(state.part("average").tensors());
   auto best = copied(state.part("best").tensors(), c10::kCPU);
   const bool has_begun = !model_.empty();
-  if (has_begun) averages = fitted(averages, model_, kName);
+  const bool is_fresh = averages.empty();  // from before a first run: the next one begins anew
+  if (has_begun && !is_fresh) averages = fitted(averages, model_, kName);
   watch_.load_state(state.part("watch"));
   if (has_begun) {
     averages_ = copied_for_sums(model_);
-    copy_into(averages, averages_, kName);
+    if (!is_fresh) copy_into(averages, averages_, kName);
   } else {
     averages_ = std::move(averages);
   }
   best_averages_ = std::move(best);
   updates_ = updates;
   steps_ = steps;
-  loaded_ = true;
+  loaded_ = !is_fresh;
 }
 
 }  // namespace torch_accelerated

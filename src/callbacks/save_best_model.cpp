@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "base/text.h"
+#include "callbacks/setting.h"
 #include "core/named_tensors.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/trainer/trainer.h"
@@ -22,6 +24,12 @@ SaveBestModel::SaveBestModel(SaveBestModelOptions options)
   OptionCheck check(kName);
   watch_.check(check);
   check.throw_if_any();
+}
+
+std::string SaveBestModel::settings() const {
+  return concat("metric ", options_.metric, ", direction ", setting(options_.direction),
+                ", reload_at_end ", setting(options_.reload_at_end), ", reset_on_train ",
+                setting(options_.reset_on_train));
 }
 
 void SaveBestModel::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {

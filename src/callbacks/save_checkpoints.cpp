@@ -2,6 +2,7 @@
 #include "torch_accelerated/callbacks/save_checkpoints.h"
 
 #include "base/text.h"
+#include "callbacks/setting.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/trainer.h"
@@ -34,6 +35,12 @@ SaveCheckpoints::SaveCheckpoints(SaveCheckpointsOptions options) : options_(opti
       .throw_if_any();
 }
 
+// `every` is the main process's alone.
+std::string SaveCheckpoints::settings() const {
+  return concat("every_epochs ", setting(options_.every_epochs), ", every_updates ",
+                setting(options_.every_updates), ", at_end ", setting(options_.at_end));
+}
+
 void SaveCheckpoints::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
   last_ = std::chrono::steady_clock::now();
   if (trainer.keeps_checkpoints()) return;
@@ -45,8 +52,15 @@ void SaveCheckpoints::on_training_run_start(Trainer& trainer, const TrainingRunS
 }
 
 void SaveCheckpoints::on_train_step_end(Trainer& trainer, const TrainStepEnd& event) {
-  if (!event.update_ended) return;
-  if (options_.every_updates && event.updates % *options_.every_updates == 0) {
+  if (event.update_ended) after_update(trainer, event.updates);
+}
+
+void SaveCheckpoints::on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) {
+  if (event.update_ended) after_update(trainer, event.updates);
+}
+
+void SaveCheckpoints::after_update(Trainer& trainer, std::int64_t updates) {
+  if (options_.every_updates && updates % *options_.every_updates == 0) {
     trainer.save_checkpoint();
   }
   // Clocks differ between ranks: the main process asks, and all hear of it in the next update.

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "callbacks/evaluation_names.h"
+#include "callbacks/setting.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/trainer.h"
@@ -29,6 +30,11 @@ StepBasedEvaluation::StepBasedEvaluation(StepBasedEvaluationOptions options)
   check.throw_if_any();
 }
 
+std::string StepBasedEvaluation::settings() const {
+  return concat("every_updates ", options_.every_updates, ", limit_batches ",
+                setting(options_.limit_batches), ", prefix ", options_.prefix);
+}
+
 std::vector<std::string> StepBasedEvaluation::metric_names(const Trainer& trainer) const {
   return evaluation_names(trainer, options_.prefix);
 }
@@ -42,7 +48,15 @@ void StepBasedEvaluation::on_training_run_start(Trainer& trainer, const Training
 }
 
 void StepBasedEvaluation::on_train_step_end(Trainer& trainer, const TrainStepEnd& event) {
-  if (!event.update_ended || event.updates % options_.every_updates != 0) return;
+  if (event.update_ended) after_update(trainer, event.updates);
+}
+
+void StepBasedEvaluation::on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) {
+  if (event.update_ended) after_update(trainer, event.updates);
+}
+
+void StepBasedEvaluation::after_update(Trainer& trainer, std::int64_t updates) const {
+  if (updates % options_.every_updates != 0) return;
   trainer.evaluate_intermediate(
       {.prefix = options_.prefix, .limit_batches = options_.limit_batches});
 }

@@ -84,13 +84,15 @@ void StopOnSignal::on_train_step_start(Trainer& trainer, const TrainStepStart&) 
 
 void StopOnSignal::on_train_epoch_end(Trainer& trainer, const TrainEpochEnd&) { look(trainer); }
 
+void StopOnSignal::on_eval_step_start(Trainer& trainer, const EvalStepStart&) { look(trainer); }
+
 void StopOnSignal::on_eval_epoch_end(Trainer& trainer, const EvalEpochEnd&) { look(trainer); }
 
 void StopOnSignal::on_training_run_end(Trainer&, const TrainingRunEnd&) { handlers_.reset(); }
 
 // All ranks hear of it behind the gradients of the update in progress.
 void StopOnSignal::look(Trainer& trainer) {
-  const int number = arrived;
+  const int number = handlers_ ? arrived.load() : 0;  // an evaluation may be without a run
   if (number == 0 || trainer.stop_requested()) return;
   if (trainer.keeps_checkpoints()) trainer.request_checkpoint();
   trainer.request_stop(concat(kName, ": the process got ", ::strsignal(number)));

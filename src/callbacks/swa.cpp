@@ -9,6 +9,8 @@
 #include "base/text.h"
 #include "callbacks/batch_norm_statistics.h"
 #include "callbacks/evaluation_names.h"
+#include "callbacks/run_length.h"
+#include "callbacks/setting.h"
 #include "core/named_tensors.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
@@ -19,9 +21,9 @@ namespace {
 
 constexpr const char* kName = "Swa";
 
-std::int64_t first_epoch(const SwaOptions& options, std::int64_t num_epochs) {
+std::int64_t first_epoch(const SwaOptions& options, std::int64_t epochs) {
   if (options.start_epoch) return *options.start_epoch;
-  const double before = std::floor(options.start_fraction * static_cast<double>(num_epochs));
+  const double before = std::floor(options.start_fraction * static_cast<double>(epochs));
   return static_cast<std::int64_t>(before) + 1;
 }
 
@@ -51,6 +53,16 @@ TensorDict Swa::averages() const {
   return all;
 }
 
+std::string Swa::settings() const {
+  const auto& dataset = options_.batch_norm_dataset;
+  return concat("start_epoch ", setting(options_.start_epoch), ", start_fraction ",
+                setting(options_.start_fraction), ", every_epochs ", options_.every_epochs,
+                ", evaluate ", setting(options_.evaluate), ", prefix ", options_.prefix,
+                ", replace_at_end ", setting(options_.replace_at_end), ", batch_norm_dataset ",
+                dataset ? dataset.size() : 0, " rows, batch_norm_batch_size ",
+                options_.batch_norm_batch_size);
+}
+
 std::vector<std::string> Swa::metric_names(const Trainer& trainer) const {
   if (!options_.evaluate) return {};
   return evaluation_names(trainer, options_.prefix);
@@ -58,7 +70,7 @@ std::vector<std::string> Swa::metric_names(const Trainer& trainer) const {
 
 void Swa::check_run(const Trainer& trainer) const {
   OptionCheck check(kName);
-  const auto epochs = trainer.run_config().num_epochs;
+  const auto epochs = epochs_of(trainer.run_config());
   check.require(first_epoch_ <= epochs,
                 concat("start_epoch is ", first_epoch_, ", the run has ", epochs,
                        epochs == 1 ? " epoch" : " epochs", "; start earlier, or train longer"));
@@ -70,7 +82,7 @@ void Swa::check_run(const Trainer& trainer) const {
 }
 
 void Swa::on_training_run_start(Trainer& trainer, const TrainingRunStart& event) {
-  first_epoch_ = first_epoch(options_, event.config.num_epochs);
+  first_epoch_ = first_epoch(options_, epochs_of(event.config));
   parameters_ = named_parameters(trainer.model().module());
   buffers_ = named_buffers(trainer.model().module());
   const bool goes_on = std::exchange(loaded_, false) && count_ > 0;

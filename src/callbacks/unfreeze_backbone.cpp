@@ -6,16 +6,23 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "callbacks/run_length.h"
+#include "callbacks/setting.h"
 #include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/trainer.h"
 
 namespace torch_accelerated {
+namespace {
+
+constexpr const char* kName = "UnfreezeBackbone";
+
+}  // namespace
 
 UnfreezeBackbone::UnfreezeBackbone(const UnfreezeBackboneOptions& options) : options_(options) {
   const double rate = options.learning_rate.value_or(1);
   const auto every = options.every_epochs.value_or(1);
-  OptionCheck("UnfreezeBackbone")
+  OptionCheck(kName)
       .require(options.epoch >= 1,
                concat("epoch must be >= 1, got ", options.epoch, "; epochs count from 1"))
       .require(every >= 1, concat("every_epochs must be >= 1, got ", every))
@@ -25,22 +32,30 @@ UnfreezeBackbone::UnfreezeBackbone(const UnfreezeBackboneOptions& options) : opt
       .throw_if_any();
 }
 
+std::string UnfreezeBackbone::settings() const {
+  return concat("epoch ", options_.epoch, ", groups ", options_.groups.from, " to ",
+                options_.groups.to, ", learning_rate ", setting(options_.learning_rate),
+                ", divide_rate_by ", setting(options_.divide_rate_by), ", every_epochs ",
+                setting(options_.every_epochs), ", frozen_as_eval ",
+                setting(options_.frozen_as_eval));
+}
+
 State UnfreezeBackbone::state() const { return State().set("unfrozen", unfrozen_); }
 
 void UnfreezeBackbone::load_state(const State& state) {
   const auto unfrozen = state.get<std::int64_t>("unfrozen");
   if (unfrozen < done_) {
-    throw StateError(concat("UnfreezeBackbone: the state has unfrozen ", unfrozen,
-                            " parts, of which ", done_,
-                            " are unfrozen here already; load it into a fresh one"));
+    throw StateError(concat(kName, ": the state has unfrozen ", unfrozen, " parts, of which ",
+                            done_, " are unfrozen here already; load it into a fresh one"));
   }
   unfrozen_ = unfrozen;
 }
 
 void UnfreezeBackbone::on_init_end(Trainer& trainer, const InitEnd&) { stages(trainer); }
 
-void UnfreezeBackbone::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
+void UnfreezeBackbone::on_training_run_start(Trainer& trainer, const TrainingRunStart& event) {
   stages(trainer);  // throws for a range beyond the model
+  check_epoch(event.config);
   unfreeze_stages(trainer);
   if (!options_.frozen_as_eval) return;
   ModelFreezer(trainer.model().module()).set_frozen_as_eval(options_.groups);
@@ -54,13 +69,14 @@ void UnfreezeBackbone::on_train_epoch_start(Trainer& trainer, const TrainEpochSt
   unfreeze_stages(trainer);
 }
 
-// What the Trainer gives back are the rates of groups that were there before the run.
-void UnfreezeBackbone::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
-  auto& groups = trainer.optimizer().param_groups();
-  for (const auto& [index, rate] : added_) {
-    if (index < groups.size()) groups[index].options().set_lr(rate);
-  }
-  added_.clear();  // the next run's Trainer gives them back itself
+void UnfreezeBackbone::check_epoch(const RunConfig& config) const {
+  const auto epochs = epochs_of(config);
+  if (unfrozen_ > 0 || options_.epoch <= epochs) return;
+  ArgumentError error(concat(kName, ": epoch is ", options_.epoch, ", the run has ", epochs,
+                             epochs == 1 ? " epoch" : " epochs",
+                             "; unfreeze earlier, or train longer"));
+  error.set_on_all_ranks();  // they have the same run
+  throw error;
 }
 
 std::vector<LayerRange> UnfreezeBackbone::stages(const Trainer& trainer) const {
@@ -69,7 +85,7 @@ std::vector<LayerRange> UnfreezeBackbone::stages(const Trainer& trainer) const {
   try {
     range = freezer.resolve(options_.groups);
   } catch (const ArgumentError& problem) {
-    ArgumentError error(concat("UnfreezeBackbone: ", problem.what()));
+    ArgumentError error(concat(kName, ": ", problem.what()));
     error.set_on_all_ranks();  // they have the same model
     throw error;
   }
@@ -91,7 +107,7 @@ void UnfreezeBackbone::unfreeze_stages(Trainer& trainer) {
   const auto all = stages(trainer);
   const auto count = static_cast<std::int64_t>(all.size());
   if (unfrozen_ > count) {
-    StateError error(concat("UnfreezeBackbone: the loaded state has unfrozen ", unfrozen_,
+    StateError error(concat(kName, ": the loaded state has unfrozen ", unfrozen_,
                             " parts, the options make ", count, "; give those of the saved run"));
     error.set_on_all_ranks();
     throw error;
@@ -103,9 +119,7 @@ void UnfreezeBackbone::unfreeze_stages(Trainer& trainer) {
   const ModelFreezer freezer(trainer.model().module());
   for (; done_ < unfrozen_; ++done_) {
     const auto groups = freezer.unfreeze(all[static_cast<std::size_t>(done_)]);
-    for (auto added = add_param_groups(optimizer, groups, rate); added > 0; --added) {
-      added_.emplace_back(optimizer.param_groups().size() - added, rate);
-    }
+    add_param_groups(optimizer, groups, rate);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/text.h"
+#include "callbacks/setting.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/trainer.h"
 
@@ -21,6 +22,11 @@ constexpr const char* kName = "WSDCheckpoint";
 }  // namespace
 
 WSDCheckpoint::WSDCheckpoint(WsdOptions schedule) : schedule_(schedule) {}
+
+std::string WSDCheckpoint::settings() const {
+  return concat("decay_updates ", setting(schedule_.decay_updates), ", total_updates ",
+                setting(schedule_.total_updates));
+}
 
 void WSDCheckpoint::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
   if (!trainer.keeps_checkpoints()) {
@@ -40,9 +46,15 @@ void WSDCheckpoint::on_training_run_start(Trainer& trainer, const TrainingRunSta
 }
 
 void WSDCheckpoint::on_train_step_end(Trainer& trainer, const TrainStepEnd& event) {
-  if (event.update_ended && event.updates == decay_begin_) {
-    trainer.save_checkpoint(Retain::kForever);
-  }
+  if (event.update_ended) after_update(trainer, event.updates);
+}
+
+void WSDCheckpoint::on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) {
+  if (event.update_ended) after_update(trainer, event.updates);
+}
+
+void WSDCheckpoint::after_update(Trainer& trainer, std::int64_t updates) const {
+  if (updates == decay_begin_) trainer.save_checkpoint(Retain::kForever);
 }
 
 void WSDCheckpoint::on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) {

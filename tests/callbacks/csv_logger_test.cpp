@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "callbacks/line_file.h"
+#include "callbacks/lines_at_step_start.h"
 #include "callbacks/row_text.h"
 #include "support/temp_dir.h"
 #include "support/tiny.h"
@@ -107,6 +108,36 @@ TEST(CsvLogger, GoesOnWithAFileOfAnEarlierRunWithoutItsTornLine) {
   EXPECT_TRUE(std::filesystem::is_symlink(link));
   EXPECT_EQ(std::filesystem::status(path).permissions(),
             std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
+TEST(CsvLogger, CutsNothingForTheStateOfALoggerThatHasNoFileYet) {
+  const ta::testing::TempDir dir;
+  const auto path = dir.path() / "log.csv";
+  Fixture(path).run(2);
+  Fixture f(path);
+  auto& logger = *f.trainer.callbacks().find<ta::CsvLogger>();
+  logger.load_state(ta::State().set("lines", std::int64_t{1}).set("rows", std::int64_t{0}));
+  logger.load_state(ta::CsvLogger(path).state());
+  f.run(1);
+  EXPECT_THAT(lines_of(path), SizeIs(4));  // the header and all three rows
+}
+
+TEST(CsvLogger, HasAnIntermediateRowBeforeTheNextMicroBatchWhateverTheOrder) {
+  const ta::testing::TempDir dir;
+  for (const bool is_last : {false, true}) {
+    const auto path = dir.path() / (is_last ? "last.csv" : "first.csv");
+    torch::nn::Sequential net = tiny_net();
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+    auto& callbacks = trainer.callbacks();
+    if (!is_last) callbacks.add(ta::CsvLogger(path));
+    callbacks.add(ta::StepBasedEvaluation({.every_updates = 1}));
+    if (is_last) callbacks.add(ta::CsvLogger(path));
+    callbacks.add(LinesAtStepStart(path));
+    trainer.train(tiny_batch(12),
+                  {.num_epochs = 1, .eval_dataset = tiny_batch(4), .per_device_batch_size = 4});
+    EXPECT_THAT(callbacks.find<LinesAtStepStart>()->lines, ElementsAre(0, 2, 3));
+  }
 }
 
 TEST(CsvLogger, LeavesAFileOfAnotherKindAlone) {

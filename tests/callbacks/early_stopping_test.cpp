@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "callbacks/fails_after_loading.h"
 #include "support/tiny.h"
 
 namespace tests {
@@ -135,6 +136,39 @@ TEST(EarlyStopping, GoesOnFromItsState) {
   ta::EarlyStopping other({.metric = "train_loss"});
   EXPECT_THROW(other.load_state(state), ta::StateError);
   EXPECT_THROW(other.load_state({}), ta::StateError);
+}
+
+TEST(EarlyStopping, BeginsAnewAfterARunThatFailedWhileItWentOn) {
+  const ta::EarlyStoppingOptions options{.metric = "train_level", .patience = 3};
+  Levels first({5, 6, 6}, ta::CallbackList(ta::EarlyStopping(options)));
+  first.run();
+  const auto state = first.callbacks().find<ta::EarlyStopping>()->state();
+  Levels second({5.5, 1}, ta::CallbackList(ta::EarlyStopping(options),
+                                           FailsAfterLoading<ta::EarlyStopping>(state)));
+  EXPECT_THROW(second.run(), ta::UserCodeError);
+  EXPECT_FALSE(second.run().was_stopped());  // with the state's best of 5 it would be, at 5.5
+  EXPECT_EQ(second.callbacks().find<ta::EarlyStopping>()->best()->value, 1);
+}
+
+TEST(EarlyStopping, TakesNoStateOfTheOtherDirection) {
+  const auto watch = ta::State()
+                         .set("metric", std::string("train_level"))
+                         .set("seen", true)
+                         .set("best", 5.0)
+                         .set("best_epoch", std::int64_t{1});
+  const auto state_with = [](const ta::State& watched) {
+    return ta::State().set("waited", std::int64_t{2}).set_part("watch", watched);
+  };
+  ta::EarlyStopping lower({.metric = "train_level"});
+  lower.load_state(state_with(watch));  // as older versions wrote it
+  EXPECT_EQ(lower.best()->value, 5);
+  ta::EarlyStopping higher({.metric = "train_level", .direction = ta::Better::kHigher});
+  EXPECT_THAT(message_of<ta::StateError>([&] { higher.load_state(lower.state()); }),
+              HasSubstr("'train_level' with direction lower, expected higher"));
+  EXPECT_FALSE(higher.best());
+  EXPECT_EQ(higher.epochs_without_improvement(), 0);
+  higher.load_state(state_with(watch));
+  EXPECT_NO_THROW(higher.load_state(higher.state()));
 }
 
 TEST(EarlyStopping, CountsOnOverRunsWhereAsked) {

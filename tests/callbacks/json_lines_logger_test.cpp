@@ -7,6 +7,7 @@
 #include <limits>
 #include <sstream>
 
+#include "callbacks/lines_at_step_start.h"
 #include "callbacks/row_text.h"
 #include "support/temp_dir.h"
 #include "support/tiny.h"
@@ -16,7 +17,9 @@ namespace tests {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 std::string content_of(const std::filesystem::path& path) {
   std::ostringstream content;
@@ -70,6 +73,28 @@ TEST(JsonLinesLogger, AppendsEachRowOfTheHistoryOnceOverRuns) {
   f.run();
   for (const auto& row : f.trainer.history().rows()) expected += ta::json_line(row);
   EXPECT_EQ(content_of(path), expected);
+}
+
+TEST(JsonLinesLogger, CutsNothingForTheStateOfALoggerThatHasNoFileYet) {
+  const ta::testing::TempDir dir;
+  const auto path = dir.path() / "log.jsonl";
+  Fixture(path).run();
+  const auto before = content_of(path);
+  Fixture f(path);
+  f.trainer.callbacks().find<ta::JsonLinesLogger>()->load_state(ta::JsonLinesLogger(path).state());
+  f.run();
+  EXPECT_THAT(content_of(path), StartsWith(before));
+  EXPECT_GT(content_of(path).size(), before.size());
+}
+
+TEST(JsonLinesLogger, HasAnIntermediateRowBeforeTheNextMicroBatch) {
+  const ta::testing::TempDir dir;
+  const auto path = dir.path() / "log.jsonl";
+  Fixture f(path);  // evaluates after update 3, when the logger has had the update's event
+  f.trainer.callbacks().add(LinesAtStepStart(path));
+  f.run();
+  // The first epoch's row is there before the third update, the evaluation's before the fourth.
+  EXPECT_THAT(f.trainer.callbacks().find<LinesAtStepStart>()->lines, ElementsAre(0, 0, 1, 2));
 }
 
 TEST(JsonLinesLogger, RefusesWhatItCannotAppendTo) {

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "callbacks/fails_after_loading.h"
 #include "support/tiny.h"
 
 namespace tests {
@@ -40,6 +41,18 @@ TEST(MaxTime, GoesOnFromItsState) {
   const ta::TrainOptions options{.num_epochs = 1, .per_device_batch_size = 4};
   EXPECT_TRUE(trainer.train(tiny_batch(40), options).was_stopped());
   EXPECT_FALSE(trainer.train(tiny_batch(40), options).was_stopped());  // a new run, a new clock
+}
+
+TEST(MaxTime, BeginsAnewAfterARunThatFailedWhileItWentOn) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(
+      net, torch::nn::MSELoss(), optimizer,
+      ta::CallbackList(ta::MaxTime(std::chrono::seconds(60)),
+                       FailsAfterLoading<ta::MaxTime>(ta::State().set("seconds", 61.0))));
+  const ta::TrainOptions options{.num_epochs = 1, .per_device_batch_size = 4};
+  EXPECT_THROW(trainer.train(tiny_batch(40), options), ta::UserCodeError);
+  EXPECT_FALSE(trainer.train(tiny_batch(40), options).was_stopped());
 }
 
 TEST(MaxTime, RefusesATimeThatIsOverAtOnce) {

@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 
 #include <limits>
+#include <stdexcept>
 
+#include "callbacks/fails_after_loading.h"
 #include "core/named_tensors.h"
 #include "support/tiny.h"
 #include "torch_accelerated/callbacks/early_stopping.h"
@@ -239,6 +241,81 @@ TEST(ModelEma, GoesOnFromItsState) {
   EXPECT_THAT(message_of<ta::StateError>([&] { other.trainer.start({}); }),
               HasSubstr("another model's"));
   EXPECT_THROW(other.ema().load_state({}), ta::StateError);
+}
+
+TEST(ModelEma, BeginsAnewAfterARunThatFailedWhileItWentOn) {
+  Fixture first({.decay = 0.5});
+  first.trainer.train(Fixture::rows(8), {.num_epochs = 1});
+  Fixture second({.decay = 0.5});
+  second.trainer.callbacks().add(FailsAfterLoading<ta::ModelEma>(first.ema().state()));
+  EXPECT_THROW(second.trainer.train(Fixture::rows(8), {.num_epochs = 1}), ta::UserCodeError);
+  second.trainer.start({});
+  EXPECT_EQ(second.ema().state().get<std::int64_t>("steps"), 0);
+  EXPECT_EQ(difference(second.ema().averages(), ta::named_tensors(*second.net)), 0);
+}
+
+TEST(ModelEma, BeginsAnewFromAStateOfNoRun) {
+  const auto fresh = ta::ModelEma().state();
+  Fixture f({.decay = 0.5});
+  for (int run = 0; run < 2; ++run) {  // before a run of its own, and after one
+    f.ema().load_state(fresh);
+    f.trainer.start({});
+    EXPECT_EQ(difference(f.ema().averages(), ta::named_tensors(*f.net)), 0);
+    f.trainer.step(Fixture::rows(8));
+    f.trainer.finish();
+    EXPECT_EQ(f.ema().state().get<std::int64_t>("steps"), 1);
+  }
+  f.trainer.start({});
+  f.ema().load_state(fresh);
+  f.trainer.step(Fixture::rows(8));  // averages on from the model that it was loaded beside
+  EXPECT_EQ(f.ema().state().get<std::int64_t>("steps"), 1);
+}
+
+/// Throws in the second batch of an evaluation beside the run's own.
+class FailsInNestedEvaluation : public ta::Callback {
+ public:
+  explicit FailsInNestedEvaluation(torch::nn::Sequential net) : net_(std::move(net)) {}
+
+  void on_training_run_start(ta::Trainer&, const ta::TrainingRunStart&) override {
+    net_[1]->eval();  // kept so by a program of its own
+  }
+  void on_train_epoch_end(ta::Trainer&, const ta::TrainEpochEnd&) override {
+    trained = ta::copied(ta::named_tensors(*net_));
+    memory = net_->parameters()[0].data_ptr();
+  }
+  void on_eval_epoch_start(ta::Trainer&, const ta::EvalEpochStart& event) override {
+    is_nested_ = event.is_intermediate;
+  }
+  void on_eval_step_end(ta::Trainer&, const ta::EvalStepEnd& event) override {
+    if (!is_nested_ || event.batch_index == 0) return;
+    averages_were_in = difference(trained, ta::named_tensors(*net_)) > 0;
+    throw std::runtime_error("the evaluation fails");
+  }
+
+  ta::TensorDict trained;
+  const void* memory = nullptr;
+  bool averages_were_in = false;
+
+ private:
+  torch::nn::Sequential net_;
+  bool is_nested_ = false;
+};
+
+TEST(ModelEma, GivesWeightsAndModesBackWhenItsEvaluationFails) {
+  Fixture f({.decay = 0.9});
+  auto& failing = f.trainer.callbacks().add(FailsInNestedEvaluation(f.net));
+  EXPECT_THAT(message_of<ta::UserCodeError>([&] {
+                f.trainer.train(Fixture::rows(16), {.num_epochs = 1,
+                                                    .eval_dataset = Fixture::rows(8, 2),
+                                                    .per_device_batch_size = 4});
+              }),
+              HasSubstr("the evaluation fails"));
+  EXPECT_TRUE(failing.averages_were_in);
+  EXPECT_EQ(difference(failing.trained, ta::named_tensors(*f.net)), 0);
+  EXPECT_EQ(f.net->parameters()[0].data_ptr(), failing.memory);
+  EXPECT_TRUE(f.net->is_training());
+  EXPECT_TRUE(f.net[0]->is_training());
+  EXPECT_FALSE(f.net[1]->is_training());
 }
 
 TEST(ModelEma, RefusesOptionsAllAtOnceAndACopyOfNothing) {

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "callbacks/fails_after_loading.h"
 #include "core/named_tensors.h"
 #include "support/tiny.h"
 
@@ -104,6 +105,16 @@ TEST(SaveBestModel, GoesOnFromItsState) {
                 trainer.train(tiny_batch(8), {.num_epochs = 1, .eval_dataset = tiny_batch(4)});
               }),
               HasSubstr("SaveBestModel: '0.weight' has shape [3, 4], expected [5, 4]"));
+}
+
+TEST(SaveBestModel, BeginsAnewAfterARunThatFailedWhileItWentOn) {
+  Fixture first({3, 1, 2});
+  first.run();
+  Fixture second({9, 9});
+  second.trainer.callbacks().add(FailsAfterLoading<ta::SaveBestModel>(first.callback().state()));
+  EXPECT_THROW(second.run(), ta::UserCodeError);
+  second.run();
+  EXPECT_EQ(second.callback().best()->value, 9);
 }
 
 TEST(SaveBestModel, RefusesAMetricThatWillNotBe) {

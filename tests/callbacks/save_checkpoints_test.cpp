@@ -33,6 +33,17 @@ TEST(SaveCheckpoints, SavesEveryNUpdatesEveryNEpochsAndAtTheEnd) {
   EXPECT_THAT(committed(end), ElementsAre("update-000000008"));
 }
 
+TEST(SaveCheckpoints, SavesTheUpdateOfAWindowThatTheEpochsEndCloses) {
+  const TempDir folder;
+  Saving saving(folder.path());
+  saving.trainer.callbacks().add(ta::SaveCheckpoints({.every_updates = 2, .at_end = false}));
+  saving.options.gradient_accumulation_steps = 2;
+  saving.trainer.start(saving.options);
+  for (std::uint64_t i = 0; i < 3; ++i) saving.trainer.step(tiny_batch(2, i));
+  saving.trainer.finish();
+  EXPECT_THAT(committed(folder), ElementsAre("update-000000002"));
+}
+
 TEST(SaveCheckpoints, KeepsTheNewestAndTheBestAlsoOfEarlierRuns) {
   const TempDir folder;
   for (int run = 0; run < 2; ++run) {

@@ -80,6 +80,20 @@ TEST(StepBasedEvaluation, KeepsModesAndLimitsAndChangesNoWeight) {
   EXPECT_EQ(with.rows[6].metrics["train_loss"], without.rows[1].metrics["train_loss"]);
 }
 
+TEST(StepBasedEvaluation, EvaluatesAfterTheUpdateOfAWindowThatTheEpochsEndCloses) {
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer,
+                      ta::CallbackList(ta::StepBasedEvaluation({.every_updates = 2})));
+  trainer.start({.eval_dataset = tiny_batch(4, 2), .gradient_accumulation_steps = 2});
+  for (std::uint64_t i = 0; i < 3; ++i) trainer.step(tiny_batch(4, i));
+  EXPECT_EQ(trainer.finish().progress.update, 2);
+  // The epoch is over by then: in its row, and with the weights that it is evaluated with.
+  const auto& rows = trainer.history().rows();
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].metrics.find("intermediate_eval_loss"), rows[0].metrics["eval_loss"]);
+}
+
 TEST(StepBasedEvaluation, HasMetricsThatOtherCallbacksCanWatch) {
   auto net = tiny_net();
   auto optimizer = sgd(net, 0.0);

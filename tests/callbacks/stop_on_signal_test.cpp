@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <csignal>
+#include <stdexcept>
 
 #include "support/saving_run.h"
 
@@ -41,6 +42,65 @@ TEST(StopOnSignal, GivesTheHandlersBack) {
   std::raise(SIGUSR2);
   EXPECT_EQ(count, 1);
   std::signal(SIGUSR2, SIG_DFL);
+}
+
+/// Raises a signal in the second batch of each evaluation, and counts the batches.
+class SignalInEvaluation : public ta::Callback {
+ public:
+  void on_eval_step_end(ta::Trainer&, const ta::EvalStepEnd& event) override {
+    if (event.batch_index == 1) std::raise(SIGUSR2);
+    batches = event.batch_index + 1;
+  }
+  std::int64_t batches = 0;
+};
+
+TEST(StopOnSignal, EndsALongEvaluationEarlyUnlessItBelongsToACheckpoint) {
+  for (const bool keeps : {false, true}) {
+    const TempDir folder;
+    Saving saving(folder.path());
+    if (!keeps) saving.options.checkpoints.directory.clear();
+    saving.options.eval_dataset = tiny_batch(120);
+    saving.options.eval_per_device_batch_size = 1;
+    saving.trainer.callbacks().add(ta::StopOnSignal({SIGUSR2}));
+    const auto& evaluation = saving.trainer.callbacks().add(SignalInEvaluation());
+    const auto result = saving.train();
+    EXPECT_THAT(result.stop_reason, HasSubstr("StopOnSignal"));
+    EXPECT_EQ(result.progress.epoch, 1);
+    if (keeps) {
+      EXPECT_EQ(evaluation.batches, 120);
+      EXPECT_THAT(committed(folder), ElementsAre("update-000000004"));
+    } else {
+      EXPECT_LT(evaluation.batches, 120);
+    }
+  }
+}
+
+TEST(StopOnSignal, GivesTheHandlersBackWhenItGoesAfterARunThatFailed) {
+  static int count = 0;
+  std::signal(SIGUSR2, [](int) { ++count; });
+  {
+    const TempDir folder;
+    Saving saving(folder.path());
+    saving.trainer.callbacks().add(ta::StopOnSignal({SIGUSR2}));
+    saving.trainer.callbacks().add(
+        AtUpdate(3, [](ta::Trainer&) { throw std::runtime_error("the step fails"); }));
+    EXPECT_THROW(saving.train(), ta::UserCodeError);
+  }
+  std::raise(SIGUSR2);
+  EXPECT_EQ(count, 1);
+  std::signal(SIGUSR2, SIG_DFL);
+}
+
+TEST(StopOnSignal, AsksForNothingOutsideARun) {
+  const TempDir folder;
+  Saving stopped(folder.path());
+  stopped.trainer.callbacks().add(ta::StopOnSignal({SIGUSR2}));
+  stopped.trainer.callbacks().add(AtUpdate(3, [](ta::Trainer&) { std::raise(SIGUSR2); }));
+  EXPECT_TRUE(stopped.train().was_stopped());
+  Saving other(folder.path());
+  other.trainer.callbacks().add(ta::StopOnSignal({SIGUSR2}));
+  other.trainer.evaluate(tiny_batch(8));
+  EXPECT_FALSE(other.trainer.stop_requested());
 }
 
 TEST(StopOnSignal, LetsASecondSignalEndTheProcessAtOnce) {

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "callbacks/fails_after_loading.h"
 #include "core/named_tensors.h"
 #include "support/tiny.h"
 
@@ -46,9 +47,12 @@ struct Fixture {
     trainer.callbacks().add(ta::Swa(options));
     trainer.callbacks().add(Keeper(net));
   }
-  ta::RunResult run(std::int64_t epochs) {
-    return trainer.train(
-        rows(16), {.num_epochs = epochs, .eval_dataset = rows(12, 2), .per_device_batch_size = 8});
+  // Of two updates each.
+  ta::RunResult run(std::int64_t epochs, std::optional<std::int64_t> max_updates = {}) {
+    return trainer.train(rows(16), {.num_epochs = epochs,
+                                    .eval_dataset = rows(12, 2),
+                                    .per_device_batch_size = 8,
+                                    .max_updates = max_updates});
   }
   ta::Swa& swa() { return *trainer.callbacks().find<ta::Swa>(); }
   const std::vector<ta::TensorDict>& kept() { return trainer.callbacks().find<Keeper>()->epochs; }
@@ -85,6 +89,19 @@ TEST(Swa, PutsTheMeanOfItsEpochsIntoTheModel) {
   kept.run(2);
   EXPECT_EQ(distance_from_mean(kept, {2}), 0);
   EXPECT_GT(distance_from_mean(kept, {1, 2}), 1e-4);
+}
+
+TEST(Swa, CountsTheEpochsThatTheRunWillHave) {
+  Fixture f(plain_net(), {.start_fraction = 0.5});
+  EXPECT_EQ(f.run(100, /*max_updates=*/7).progress.epoch, 4);  // the last one has one update
+  EXPECT_LT(distance_from_mean(f, {3, 4}), 1e-14);
+  EXPECT_EQ(f.swa().averaged_epochs(), 2);
+
+  Fixture late(plain_net(), {.start_epoch = 5});
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { late.run(100, /*max_updates=*/8); }),
+              HasSubstr("start_epoch is 5, the run has 4 epochs"));
+  late.run(5, /*max_updates=*/1000);
+  EXPECT_EQ(late.swa().averaged_epochs(), 1);
 }
 
 TEST(Swa, RecomputesStatisticsOfBatchNormOverTheDataset) {
@@ -148,6 +165,21 @@ TEST(Swa, GoesOnFromItsState) {
   other.swa().load_state(state);
   EXPECT_THROW(other.run(1), ta::StateError);
   EXPECT_THROW(other.swa().load_state({}), ta::StateError);
+}
+
+TEST(Swa, BeginsAnewAfterARunThatFailedWhileItWentOnAndFromAStateOfNoRun) {
+  Fixture first(plain_net(), {.start_epoch = 1, .replace_at_end = false});
+  const auto fresh = first.swa().state();
+  first.run(2);
+  Fixture second(plain_net(), {.start_epoch = 1});
+  second.trainer.callbacks().add(FailsAfterLoading<ta::Swa>(first.swa().state()));
+  EXPECT_THROW(second.run(1), ta::UserCodeError);
+  second.run(1);
+  EXPECT_EQ(second.swa().averaged_epochs(), 1);
+
+  second.swa().load_state(fresh);
+  second.run(2);
+  EXPECT_EQ(second.swa().averaged_epochs(), 2);
 }
 
 TEST(Swa, RefusesOptionsAndRunsThatItCannotAverage) {

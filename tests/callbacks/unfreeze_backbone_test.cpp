@@ -136,5 +136,19 @@ TEST(UnfreezeBackbone, RefusesBadOptionsBeforeTrainingStarts) {
   EXPECT_TRUE(f.rates.empty());
 }
 
+TEST(UnfreezeBackbone, RefusesARunThatEndsBeforeItsEpoch) {
+  Fixture f;
+  auto trainer = f.trainer_with(ta::UnfreezeBackbone({.epoch = 3}));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(8), epochs(2)); }),
+              HasSubstr("UnfreezeBackbone: epoch is 3, the run has 2 epochs"));
+  auto cut = epochs(9);
+  cut.max_updates = 1;
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(8), cut); }),
+              HasSubstr("epoch is 3, the run has 1 epoch;"));
+  EXPECT_TRUE(f.rates.empty());
+  trainer.train(tiny_batch(8), epochs(3));
+  EXPECT_EQ(f.optimizer.param_groups().size(), 3U);
+}
+
 }  // namespace
 }  // namespace tests

@@ -40,5 +40,17 @@ TEST(WSDCheckpoint, KeepsBothEndsOfTheDecayAndALongerRunGoesOnFromTheFirst) {
   EXPECT_TRUE(equal_bits(*from_before.net, *longer.net));
 }
 
+TEST(WSDCheckpoint, KeepsTheUpdateOfAWindowThatTheEpochsEndCloses) {
+  const TempDir folder;
+  Saving saving(folder.path());
+  // The decay would begin after the second update, which the epoch's end makes.
+  saving.trainer.callbacks().add(ta::WSDCheckpoint({.decay_updates = 3, .total_updates = 5}));
+  saving.options.gradient_accumulation_steps = 2;
+  saving.trainer.start(saving.options);
+  for (std::uint64_t i = 0; i < 3; ++i) saving.trainer.step(tiny_batch(2, i));
+  saving.trainer.finish();
+  EXPECT_THAT(committed(folder), ElementsAre("update-000000002"));
+}
+
 }  // namespace
 }  // namespace tests

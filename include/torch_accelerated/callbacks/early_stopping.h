@@ -37,7 +37,9 @@ class EarlyStopping : public Callback {
   std::int64_t epochs_without_improvement() const noexcept { return waited_; }
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_start(Trainer&, const TrainStepStart&) override { loaded_ = false; }
   void on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
   State state() const override;
@@ -49,7 +51,8 @@ class EarlyStopping : public Callback {
   EarlyStoppingOptions options_;
   MetricWatch watch_;
   std::int64_t waited_ = 0;
-  bool loaded_ = false;  // a state that the next run goes on from
+  // A state that the next run goes on from; what a run is given after its start is its own.
+  bool loaded_ = false;
 };
 
 }  // namespace torch_accelerated

@@ -25,11 +25,12 @@ class JsonLinesLogger : public Callback {
   /// @throws ArgumentError  the file is there and no JsonLinesLogger's; it stays as it is.
   /// @throws Error          it can't be written to (exit code 74); so do the other events.
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_start(Trainer& trainer, const TrainStepStart& event) override;
   void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
   void on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
 
-  /// How many lines the file has.
+  /// How many lines the file has, -1 before the first run.
   State state() const override;
   void load_state(const State& state) override;
 

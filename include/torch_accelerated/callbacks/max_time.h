@@ -20,6 +20,7 @@ class MaxTime : public Callback {
 
   bool concerns_all_ranks() const override { return true; }
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_start(Trainer&, const TrainStepStart&) override { loaded_ = false; }
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
   void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
   State state() const override;
@@ -33,7 +34,8 @@ class MaxTime : public Callback {
   std::chrono::milliseconds limit_;
   std::optional<Clock::time_point> began_;  // by the run in progress
   Clock::duration before_{0};               // lasted by the state that was loaded
-  bool loaded_ = false;                     // a state that the next run goes on from
+  // A state that the next run goes on from; what a run is given after its start is its own.
+  bool loaded_ = false;
 };
 
 }  // namespace torch_accelerated

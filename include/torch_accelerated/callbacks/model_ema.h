@@ -52,8 +52,10 @@ class ModelEma : public Callback {
   void copy_to(torch::nn::Module& module) const;
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
   std::vector<std::string> metric_names(const Trainer& trainer) const override;
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_start(Trainer&, const TrainStepStart&) override { loaded_ = false; }
   void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
   void on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) override;
   void on_eval_epoch_end(Trainer& trainer, const EvalEpochEnd& event) override;
@@ -72,7 +74,8 @@ class ModelEma : public Callback {
   TensorDict best_averages_;
   std::int64_t updates_ = 0;  // of the run that have changed the weights
   std::int64_t steps_ = 0;    // of the average
-  bool loaded_ = false;       // a state that the next run goes on from
+  // A state that the next run goes on from; what a run is given after its start is its own.
+  bool loaded_ = false;
 };
 
 }  // namespace torch_accelerated

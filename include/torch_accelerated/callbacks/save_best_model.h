@@ -34,7 +34,9 @@ class SaveBestModel : public Callback {
   const TensorDict& best_weights() const noexcept { return best_weights_; }
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_start(Trainer&, const TrainStepStart&) override { loaded_ = false; }
   void on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
   State state() const override;
@@ -44,7 +46,8 @@ class SaveBestModel : public Callback {
   SaveBestModelOptions options_;
   MetricWatch watch_;
   TensorDict best_weights_;
-  bool loaded_ = false;  // a state that the next run goes on from
+  // A state that the next run goes on from; what a run is given after its start is its own.
+  bool loaded_ = false;
 };
 
 }  // namespace torch_accelerated

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "torch_accelerated/trainer/callback.h"
 
@@ -25,14 +26,18 @@ class SaveCheckpoints : public Callback {
   explicit SaveCheckpoints(SaveCheckpointsOptions options = {});
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
 
   /// @throws ArgumentError  the run has no checkpoints.directory.
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
   void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
+  void on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) override;
   void on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd& event) override;
   void on_stop_training_error(Trainer& trainer, const StopTrainingError& event) override;
 
  private:
+  void after_update(Trainer& trainer, std::int64_t updates);
+
   SaveCheckpointsOptions options_;
   std::chrono::steady_clock::time_point last_;  // when time asked for one
 };

@@ -19,20 +19,26 @@ struct StepBasedEvaluationOptions {
 
 /// Evaluates on the run's evaluation dataset after every n-th update, also within an epoch.
 ///
-/// What it finds stands in a row of its own in the history. Modules have their modes back after it.
+/// What it finds stands in a row of its own in the history; after an update that the epoch's end
+/// makes, of a window that was still open, in the epoch's row. Modules have their modes back after
+/// it.
 class StepBasedEvaluation : public Callback {
  public:
   /// @throws ArgumentError  numbers below 1, or a prefix that other evaluations have.
   explicit StepBasedEvaluation(StepBasedEvaluationOptions options);
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
   std::vector<std::string> metric_names(const Trainer& trainer) const override;
 
   /// @throws ArgumentError  on all ranks: the run has no evaluation dataset.
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
   void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
+  void on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) override;
 
  private:
+  void after_update(Trainer& trainer, std::int64_t updates) const;
+
   StepBasedEvaluationOptions options_;
 };
 

@@ -13,8 +13,9 @@ namespace torch_accelerated {
 /// saved where the run keeps checkpoints, and `train` returns with the reason.
 ///
 /// The handler only sets a flag; it is there while a run is going on, and what was there before is
-/// given back. A second signal ends the process at once, as if there were no handler. An evaluation
-/// is finished before.
+/// given back; after a run that an exception ended, by the next run or the end of this object. A
+/// second signal ends the process at once, as if there were no handler. An evaluation of a run that
+/// keeps checkpoints is finished before, any other is cut short.
 class StopOnSignal : public Callback {
  public:
   explicit StopOnSignal(std::vector<int> signals = {SIGTERM, SIGINT, SIGUSR1});
@@ -27,6 +28,7 @@ class StopOnSignal : public Callback {
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
   void on_train_step_start(Trainer& trainer, const TrainStepStart& event) override;
   void on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) override;
+  void on_eval_step_start(Trainer& trainer, const EvalStepStart& event) override;
   void on_eval_epoch_end(Trainer& trainer, const EvalEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
 

@@ -42,11 +42,13 @@ class Swa : public Callback {
   std::int64_t averaged_epochs() const noexcept { return count_; }
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
   std::vector<std::string> metric_names(const Trainer& trainer) const override;
 
   /// @throws ArgumentError  on all ranks: the first epoch to average comes after the last, or there
   ///                        are BatchNorm layers and no dataset for them.
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
+  void on_train_step_start(Trainer&, const TrainStepStart&) override { loaded_ = false; }
   void on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) override;
   void on_eval_epoch_end(Trainer& trainer, const EvalEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
@@ -66,7 +68,8 @@ class Swa : public Callback {
   TensorDict average_buffers_;
   std::int64_t count_ = 0;            // epochs in the average
   bool statistics_are_fresh_ = true;  // those of the average
-  bool loaded_ = false;               // a state that the next run goes on from
+  // A state that the next run goes on from; what a run is given after its start is its own.
+  bool loaded_ = false;
 };
 
 }  // namespace torch_accelerated

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <optional>
-#include <utility>
+#include <string>
 #include <vector>
 
 #include "torch_accelerated/finetuning/model_freezer.h"
@@ -35,26 +35,27 @@ class UnfreezeBackbone : public Callback {
   explicit UnfreezeBackbone(const UnfreezeBackboneOptions& options = {});
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
   State state() const override;
 
   /// What had been unfrozen is unfrozen again, and added to the optimizer, when a run starts.
   void load_state(const State& state) override;
 
   void on_init_end(Trainer& trainer, const InitEnd& event) override;
+
+  /// @throws ArgumentError  on all ranks: nothing is unfrozen yet, and `epoch` comes after the
+  ///                        run's last.
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
   void on_train_epoch_start(Trainer& trainer, const TrainEpochStart& event) override;
 
-  /// Gives the learning rates back that the groups were added with.
-  void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
-
  private:
+  void check_epoch(const RunConfig& config) const;
   std::vector<LayerRange> stages(const Trainer& trainer) const;
   void unfreeze_stages(Trainer& trainer);
 
   UnfreezeBackboneOptions options_;
-  std::int64_t unfrozen_ = 0;                          // stages, also those of a loaded state
-  std::int64_t done_ = 0;                              // of them, in this process
-  std::vector<std::pair<std::size_t, double>> added_;  // the optimizer's param groups, their rates
+  std::int64_t unfrozen_ = 0;  // stages, also those of a loaded state
+  std::int64_t done_ = 0;      // of them, in this process
 };
 
 }  // namespace torch_accelerated

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "torch_accelerated/schedulers/wsd.h"
 #include "torch_accelerated/trainer/callback.h"
@@ -21,13 +22,17 @@ class WSDCheckpoint : public Callback {
   explicit WSDCheckpoint(WsdOptions schedule);
 
   bool concerns_all_ranks() const override { return true; }
+  std::string settings() const override;
 
   /// @throws ArgumentError  the run has no checkpoints.directory, no known length or no decay.
   void on_training_run_start(Trainer& trainer, const TrainingRunStart& event) override;
   void on_train_step_end(Trainer& trainer, const TrainStepEnd& event) override;
+  void on_train_epoch_end(Trainer& trainer, const TrainEpochEnd& event) override;
   void on_training_run_end(Trainer& trainer, const TrainingRunEnd& event) override;
 
  private:
+  void after_update(Trainer& trainer, std::int64_t updates) const;
+
   WsdOptions schedule_;
   std::int64_t decay_begin_ = 0;  // updates before it
   std::int64_t decay_end_ = 0;
