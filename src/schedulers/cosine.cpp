@@ -24,7 +24,7 @@ void check(const CosineOptions& options) {
 }
 
 CosineOptions resolved(CosineOptions options, const RunConfig& config) {
-  const auto total = total_of("cosine", options.total_updates, config);
+  const auto total = total_of("cosine", options.total_updates, config, options.warmup_updates);
   options.total_updates = total;
   // Differences, as a sum of two lengths could overflow.
   if (options.warmup_updates >= total ||

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,15 @@ class TorchScheduler : public Scheduler {
   }
 
   std::string name() const override { return name_; }
+
+  std::string settings() const override {
+    const auto& scheduler = *scheduler_;
+    auto text = c10::demangle(typeid(scheduler).name()) + " from";
+    for (const double rate : base_rates_) text += " " + exact_text(rate);
+    text += ", at";
+    for (const double rate : rates()) text += " " + exact_text(rate);
+    return text;
+  }
 
   State state() const override {
     return State().set("steps", steps_).set("base_rates", base_rates_).set("rates", rates());

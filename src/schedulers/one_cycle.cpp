@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "torch_accelerated/schedulers/one_cycle.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -50,6 +51,12 @@ double one_cycle(std::int64_t update, const OneCycleOptions& options, std::int64
   return value_at(update, options.annealing, phases);
 }
 
+// In whole updates, the nearest; 0 where the length is the run's, which no part of it exceeds.
+std::int64_t warmup_of(const OneCycleOptions& options) {
+  const auto total = static_cast<double>(options.total_updates.value_or(0));
+  return std::llround(std::min(options.warmup_fraction * total, 0x1p62));
+}
+
 void check(const OneCycleOptions& options) {
   const auto is_divisor = [](double value) { return std::isfinite(value) && value >= 1; };
   const auto is_momentum = [](double value) { return value >= 0 && value < 1; };
@@ -92,7 +99,8 @@ Schedule one_cycle(OneCycleOptions options) {
   check(options);
   return {"one_cycle", [options](const RunConfig& config) {
             auto whole = options;
-            whole.total_updates = total_of("one_cycle", options.total_updates, config);
+            whole.total_updates =
+                total_of("one_cycle", options.total_updates, config, warmup_of(options));
             Curve curve{.rate = [whole](std::int64_t update, double base_rate) {
               return one_cycle_rate(update, base_rate, whole);
             }};

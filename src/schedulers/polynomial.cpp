@@ -30,16 +30,16 @@ PolynomialOptions as_polynomial(const LinearOptions& options) {
 
 Schedule schedule(const char* name, const PolynomialOptions& options) {
   check(name, options);
-  return {name, [name, options](const RunConfig& config) {
-            auto whole = options;
-            whole.total_updates = total_of(name, options.total_updates, config);
-            check_warmup_fits(name, whole.warmup_updates, *whole.total_updates);
-            return Curve{.rate =
-                             [whole](std::int64_t update, double base_rate) {
-                               return polynomial_rate(update, base_rate, whole);
-                             },
-                         .least_base_rate = whole.min_rate};
-          }};
+  return {
+      name, [name, options](const RunConfig& config) {
+        auto whole = options;
+        whole.total_updates = total_of(name, options.total_updates, config, options.warmup_updates);
+        check_warmup_fits(name, whole.warmup_updates, *whole.total_updates);
+        return Curve{
+            .rate = [whole](std::int64_t update,
+                            double base_rate) { return polynomial_rate(update, base_rate, whole); },
+            .least_base_rate = whole.min_rate};
+      }};
 }
 
 }  // namespace

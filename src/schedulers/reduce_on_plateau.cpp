@@ -57,6 +57,19 @@ ReduceOnPlateau::ReduceOnPlateau(torch::optim::Optimizer& optimizer, PlateauOpti
   }
 }
 
+std::string ReduceOnPlateau::settings() const {
+  const bool lower = options_.direction == Better::kLower;
+  const bool relative = options_.threshold_mode == PlateauThreshold::kRelative;
+  auto text = concat("metric ", options_.metric, ", better ", lower ? "lower" : "higher",
+                     ", factor ", exact_text(options_.factor), ", patience ", options_.patience,
+                     ", threshold ", exact_text(options_.threshold),
+                     relative ? " relative" : " absolute", ", cooldown_epochs ",
+                     options_.cooldown_epochs, ", min_rate ", exact_text(options_.min_rate),
+                     ", min_change ", exact_text(options_.min_change), ", rates");
+  for (const double rate : rates_of(*optimizer_)) text += " " + exact_text(rate);
+  return text;
+}
+
 void ReduceOnPlateau::end_epoch(
     const std::function<std::optional<double>(std::string_view)>& metric) {
   const auto value = metric(options_.metric);

@@ -58,8 +58,14 @@ inline std::int64_t given_total(std::string_view call, std::optional<std::int64_
 }
 
 /// The length of a schedule: what was asked for, or else the run's.
+/// @throws ArgumentError  neither is known, or a warm-up that is longer than the run: of a schedule
+///                        that goes on beyond it, nothing else would be seen.
 inline std::int64_t total_of(std::string_view call, std::optional<std::int64_t> updates,
-                             const RunConfig& config) {
+                             const RunConfig& config, std::int64_t warmup = 0) {
+  if (config.total_updates && warmup > *config.total_updates) {
+    throw ArgumentError(concat(call, ": warm-up of ", warmup, " updates is longer than a run of ",
+                               *config.total_updates, "; shorten it"));
+  }
   if (updates) return *updates;
   if (config.total_updates) return *config.total_updates;
   throw ArgumentError(concat(call,

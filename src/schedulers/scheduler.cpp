@@ -4,10 +4,13 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 
 #include "base/text.h"
 #include "schedulers/momentum.h"
 #include "torch_accelerated/base/error.h"
+#include "torch_accelerated/base/sha256.h"
 
 namespace torch_accelerated {
 namespace {
@@ -18,16 +21,37 @@ std::vector<double> replaced(const std::vector<double>& values, std::vector<doub
   return saved;
 }
 
+// Updates below `end` to compare two curves at: all at first, later a thousandth of them apart, so
+// that a curve of any length costs milliseconds.
+std::vector<std::int64_t> compared_updates(std::int64_t end) {
+  constexpr std::int64_t kApart = 1024;
+  constexpr std::int64_t kEnd = (std::int64_t{1} << 40) + 1;
+  std::vector<std::int64_t> updates;
+  std::int64_t step = 1;
+  for (std::int64_t update = 0; update < std::min(end, kEnd); update += step) {
+    updates.push_back(update);
+    if (update == 2 * kApart * step) step *= 2;
+  }
+  return updates;
+}
+
+bool is_power_of_two(std::int64_t update) {
+  return update > 0 && std::has_single_bit(static_cast<std::uint64_t>(update));
+}
+
 }  // namespace
 
-CurveScheduler::CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, Curve curve)
-    : optimizer_(&optimizer), name_(std::move(name)), curve_(std::move(curve)) {
+CurveScheduler::CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, Curve curve,
+                               std::int64_t updates)
+    : optimizer_(&optimizer), name_(std::move(name)), curve_(std::move(curve)), updates_(updates) {
   if (!curve_.rate) throw ArgumentError(concat(name_, ": the curve has no rate; give one"));
+  check_groups();
   set_values();
 }
 
-CurveScheduler::CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, RateCurve rate)
-    : CurveScheduler(optimizer, std::move(name), Curve{.rate = std::move(rate)}) {}
+CurveScheduler::CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, RateCurve rate,
+                               std::int64_t updates)
+    : CurveScheduler(optimizer, std::move(name), Curve{.rate = std::move(rate)}, updates) {}
 
 void CurveScheduler::step() {
   ++update_;
@@ -53,17 +77,45 @@ void CurveScheduler::load_state(const State& state) {
   set_values();
 }
 
+// The curve in a few legible points, and a digest of as many as tell one curve from another.
+std::string CurveScheduler::settings() const {
+  std::string text = "groups from";
+  for (const double rate : base_rates_) text += " " + exact_text(rate);
+  text += base_rates_.size() > 1 ? "; the first:" : ";";
+  std::string before;
+  Sha256 hash;
+  for (const auto update : compared_updates(updates_)) {
+    for (std::size_t i = 0; i < base_rates_.size(); ++i) {
+      const std::array<double, 2> values{rate_at(update, i), momentum_at(update, i)};
+      hash.update(values.data(), sizeof values);
+      if (i > 0 || (update > 0 && !is_power_of_two(update))) continue;
+      auto point = exact_text(values[0]);
+      if (curve_.momentum) point += "/" + exact_text(values[1]);
+      if (point != before) text += concat(" ", point, " at ", update, ",");
+      before = std::move(point);
+    }
+  }
+  return text + " digest " + hash.hex_digest().substr(0, 16);
+}
+
+void CurveScheduler::check_groups() const {
+  const auto& groups = optimizer_->param_groups();
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const double rate = groups[i].options().get_lr();
+    if (rate < curve_.least_base_rate) {
+      throw ArgumentError(concat(name_, ": the minimum ", curve_.least_base_rate,
+                                 " is above the rate ", rate, " of param group ", i,
+                                 "; lower min_rate, or set min_ratio instead"));
+    }
+  }
+}
+
 // A group added during the run begins with the rate and the momentum that it was added with.
 void CurveScheduler::note_new_groups() {
   const auto& groups = optimizer_->param_groups();
   for (auto i = base_rates_.size(); i < groups.size(); ++i) {
     const auto& options = groups[i].options();
     const double rate = options.get_lr();
-    if (rate < curve_.least_base_rate) {
-      throw ArgumentError(concat(name_, ": the minimum ", curve_.least_base_rate,
-                                 " is above the rate ", rate, " of param group ", i,
-                                 "; lower min_rate, or set min_ratio instead"));
-    }
     const auto momentum = momentum_of(options);
     if (curve_.momentum && !momentum) {
       throw ArgumentError(concat(name_, ": param group ", i,
@@ -75,13 +127,24 @@ void CurveScheduler::note_new_groups() {
   }
 }
 
+// A group that was added below the curve's minimum has its own rate for one: it never rises to it.
+double CurveScheduler::rate_at(std::int64_t update, std::size_t group) const {
+  const double base = base_rates_[group];
+  const double rate = curve_.rate(update, base);
+  return base < curve_.least_base_rate ? std::min(rate, base) : rate;
+}
+
+double CurveScheduler::momentum_at(std::int64_t update, std::size_t group) const {
+  return curve_.momentum ? curve_.momentum(update, base_momenta_[group]) : 0;
+}
+
 void CurveScheduler::set_values() {
   note_new_groups();
   auto& groups = optimizer_->param_groups();
   for (std::size_t i = 0; i < groups.size(); ++i) {
     auto& options = groups[i].options();
-    options.set_lr(curve_.rate(update_, base_rates_[i]));
-    if (curve_.momentum) set_momentum(options, curve_.momentum(update_, base_momenta_[i]));
+    options.set_lr(rate_at(update_, i));
+    if (curve_.momentum) set_momentum(options, momentum_at(update_, i));
   }
 }
 

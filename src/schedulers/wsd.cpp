@@ -27,7 +27,7 @@ std::int64_t decay_length(const WsdOptions& options, std::int64_t total) {
 }
 
 WsdOptions resolved(WsdOptions options, const RunConfig& config) {
-  const auto total = total_of("wsd", options.total_updates, config);
+  const auto total = total_of("wsd", options.total_updates, config, options.warmup_updates);
   options.total_updates = total;
   options.decay_updates = decay_length(options, total);
   if (options.warmup_updates > total || *options.decay_updates > total - options.warmup_updates) {

@@ -6,12 +6,16 @@
 #include <filesystem>
 #include <fstream>
 #include <regex>
+#include <set>
 #include <sstream>
 
 #include "examples/run_example.h"
+#include "support/temp_dir.h"
 
 namespace tests {
 namespace {
+
+namespace fs = std::filesystem;
 
 std::string last_line(const std::string& text) {
   std::istringstream stream(text);
@@ -43,7 +47,7 @@ struct Promise {
 
 // `Ends near "LINE", within MARGIN.` of the comment at the top of an example.
 Promise read_promise(const std::string& example) {
-  const auto path = std::filesystem::path(EXAMPLES_SOURCE_DIR) / (example + ".cpp");
+  const auto path = fs::path(EXAMPLES_SOURCE_DIR) / (example + ".cpp");
   std::ifstream file(path);
   std::string comment;
   for (std::string line; std::getline(file, line) && line.starts_with("//");) {
@@ -75,6 +79,38 @@ INSTANTIATE_TEST_SUITE_P(All, FeatureExample,
                                          "metrics_in_the_loop", "progressive_resizing",
                                          "typed_events"),
                          [](const auto& example) { return std::string(example.param); });
+
+std::set<std::string> names_in(const fs::path& folder) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder))
+    names.insert(entry.path().filename().string());
+  return names;
+}
+
+std::string content_of(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+TEST(FeatureExamples, DrawThePicturesOfTheDocs) {
+  const torch_accelerated::testing::TempDir folder;
+  const auto docs = fs::path(EXAMPLES_SOURCE_DIR).parent_path() / "docs" / "pictures";
+  const auto finished = run("schedules", folder.path().string());
+  ASSERT_EQ(finished.status, 0) << finished.output;
+  EXPECT_EQ(last_line(finished.output), "6 pictures in " + folder.path().string());
+  EXPECT_EQ(names_in(folder.path()), names_in(docs));
+  for (const auto& name : names_in(folder.path())) {
+    const auto drawn = content_of(folder.path() / name);
+    const auto shown = content_of(docs / name);
+    if (name != "learning-rate-finder.svg") {
+      EXPECT_TRUE(drawn == shown) << name;
+      continue;
+    }
+    // What is trained adds up in another order on another processor: within a pixel.
+    EXPECT_TRUE(words_of(drawn) == words_of(shown)) << name;
+    EXPECT_THAT(numbers_of(drawn), testing::Pointwise(testing::DoubleNear(1), numbers_of(shown)));
+  }
+}
 
 TEST(FeatureExamples, HaveTheirOwnCommandLine) {
   EXPECT_THAT(run("typed_events", "--epochs 1 --images 400 --global-batch-size 16").output,

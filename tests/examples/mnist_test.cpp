@@ -30,6 +30,21 @@ double test_accuracy(const std::string& output) {
   return std::stod(last_two_lines(output).front().substr(std::string("test accuracy ").size()));
 }
 
+std::vector<std::string> lines_of(const fs::path& file) {
+  std::ifstream stream(file);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+// Of one line of a history.
+double number_in(const std::string& line, const std::string& name) {
+  const auto key = "\"" + name + "\":";
+  const auto place = line.find(key);
+  if (place == std::string::npos) throw std::runtime_error(name + " isn't in " + line);
+  return std::stod(line.substr(place + key.size()));
+}
+
 void write_idx(const fs::path& path, std::uint8_t rank, const std::vector<std::uint32_t>& shape,
                const std::vector<std::uint8_t>& values) {
   std::ofstream file(path, std::ios::binary);
@@ -60,9 +75,7 @@ TEST(MnistExample, WritesItsHistoryAndEndsWithAccuracyAndHash) {
   EXPECT_THAT(last_two_lines(finished.output),
               testing::ElementsAre(testing::MatchesRegex("test accuracy 0\\.[0-9]{4}"),
                                    testing::MatchesRegex("weights sha256 [0-9a-f]{64}")));
-  std::ifstream history(folder.path() / "out" / "history.jsonl");
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(history, line);) lines.push_back(line);
+  const auto lines = lines_of(folder.path() / "out" / "history.jsonl");
   ASSERT_EQ(lines.size(), 2U);
   const std::string number = "[-+.0-9e]+";
   EXPECT_THAT(lines[1], testing::MatchesRegex(
@@ -96,6 +109,22 @@ TEST(MnistExample, ByHandEndsWithTheTrainersHash) {
   const auto arguments = "--epochs 2 --data " + folder.path().string();
   EXPECT_EQ(last_two_lines(run("mnist_by_hand", arguments).output),
             last_two_lines(run("mnist", arguments).output));
+}
+
+// The seed's 8 epochs on as many digits as MNIST has.
+TEST(MnistExample, LearnsRenderedDigitsAndLeavesSomethingToLearn) {
+  const TempDir folder;
+  const auto finished = run("mnist", "--output " + folder.path().string());
+  ASSERT_EQ(finished.status, 0) << finished.output;
+  EXPECT_THAT(finished.output, HasSubstr("60000 images to train on, from digits rendered"));
+  EXPECT_GT(test_accuracy(finished.output), 0.9);
+  EXPECT_LT(test_accuracy(finished.output), 1);
+  const auto epochs = lines_of(folder.path() / "history.jsonl");
+  ASSERT_EQ(epochs.size(), 8U);
+  const double accuracy = number_in(epochs.back(), "eval_accuracy");
+  EXPECT_GT(accuracy, 0.9);
+  EXPECT_LT(accuracy, 1);
+  EXPECT_GT(accuracy, number_in(epochs.front(), "eval_accuracy"));
 }
 
 TEST(MnistExample, LearnsRealDigits) {

@@ -62,6 +62,31 @@ TEST(FromTorch, KeepsARateThatWasSetByHandDuringTheRun) {
   EXPECT_LT(rate_of(fresh), 0.6);
 }
 
+class Halved : public torch::optim::LRScheduler {
+ public:
+  using LRScheduler::LRScheduler;
+
+ private:
+  std::vector<double> get_lrs() override {
+    auto rates = get_current_lrs();
+    for (auto& rate : rates) rate /= 2;
+    return rates;
+  }
+};
+
+TEST(FromTorch, HasOtherSettingsForAnotherTypeAndOtherRates) {
+  const auto settings_of = [net = tiny_net()](const ta::SchedulerFactory& factory, double rate) {
+    auto optimizer = sgd(net, rate);
+    return factory(optimizer, {})->settings();
+  };
+  const auto halved = ta::from_torch(
+      [](torch::optim::Optimizer& of) { return std::make_unique<Halved>(of); }, "StepLR");
+  const auto settings = settings_of(steps_of_three(), 0.8);
+  EXPECT_EQ(settings, "torch::optim::StepLR from 0.8, at 0.8");
+  EXPECT_NE(settings_of(steps_of_three(), 0.7), settings);
+  EXPECT_NE(settings_of(halved, 0.8), settings);
+}
+
 TEST(FromTorch, RefusesWhatItCannotMakeOrResume) {
   auto net = tiny_net();
   auto optimizer = sgd(net);

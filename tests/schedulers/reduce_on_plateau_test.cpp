@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <limits>
+#include <set>
 
 #include "schedulers/reference.h"
 #include "support/tiny.h"
@@ -101,6 +102,29 @@ TEST(ReduceOnPlateau, WatchesAnIntermediateEvaluation) {
                  .per_device_batch_size = 4,
                  .scheduler = ta::reduce_on_plateau({.metric = "intermediate_eval_loss"})});
   EXPECT_EQ(trainer.history().values("intermediate_eval_loss").size(), 2U);
+}
+
+TEST(ReduceOnPlateau, HasOtherSettingsForOtherOptionsAndRates) {
+  const std::vector<ta::PlateauOptions> all{{},
+                                            {.metric = "train_loss"},
+                                            {.direction = ta::Better::kHigher},
+                                            {.factor = 0.1000001},
+                                            {.patience = 11},
+                                            {.threshold = 0},
+                                            {.threshold_mode = ta::PlateauThreshold::kAbsolute},
+                                            {.cooldown_epochs = 1},
+                                            {.min_rate = 1e-9},
+                                            {.min_change = 1e-9}};
+  const auto settings_of = [net = tiny_net()](const ta::PlateauOptions& options, double rate) {
+    auto optimizer = sgd(net, rate);
+    return ta::ReduceOnPlateau(optimizer, options).settings();
+  };
+  std::set<std::string> seen{settings_of({}, 0.2)};
+  for (const auto& options : all) {
+    EXPECT_EQ(settings_of(options, 0.1), settings_of(options, 0.1));
+    seen.insert(settings_of(options, 0.1));
+  }
+  EXPECT_EQ(seen.size(), all.size() + 1);
 }
 
 TEST(ReduceOnPlateau, RefusesWhatItCannotWatch) {

@@ -194,6 +194,24 @@ TEST(Chain, StagesBeginAnewAtTheirUpdateOrFractionFromTheGroupsRate) {
   EXPECT_EQ(curve.least_base_rate, 0.05);
 }
 
+// D15: between two decays the rate is the base rate again, and not left at the minimum.
+TEST(Chain, OfTwoWsdDecaysTwiceAndClimbsBackInBetween) {
+  for (const std::optional<double> ratio : {std::optional<double>(), {0.0}, {0.1}}) {
+    ta::WsdOptions half{.decay_updates = 4, .decay = ta::DecayShape::kLinear, .min_ratio = ratio};
+    const auto schedule = ta::wsd(half);
+    const auto curve = ta::chain({{.schedule = schedule, .fraction = 0.5},
+                                  {.schedule = schedule, .fraction = 0.5}})
+                           .curve(run_of(20));
+    half.total_updates = 10;
+    for (std::int64_t update = 0; update < 20; ++update) {
+      EXPECT_EQ(curve.rate(update, 0.1), ta::wsd_rate(update % 10, 0.1, half)) << update;
+    }
+    for (const std::int64_t update : {5, 10, 15}) EXPECT_EQ(curve.rate(update, 0.1), 0.1) << update;
+    for (const std::int64_t update : {9, 19}) EXPECT_LT(curve.rate(update, 0.1), 0.04) << update;
+    EXPECT_EQ(curve.rate(20, 0.1), 0.1 * ratio.value_or(0));
+  }
+}
+
 TEST(Chain, NeedsNoLengthOfTheRunWhereItsStagesNeedNone) {
   const auto chain = ta::chain(
       {{.schedule = ta::linear(), .updates = 10}, {.schedule = ta::inverse_square_root()}});
@@ -258,6 +276,16 @@ TEST(Schedule, RefusesARunThatItDoesNotFit) {
       {ta::polynomial({.warmup_updates = 11}), "polynomial: warm-up of 11"},
       {ta::wsd({.warmup_updates = 6, .decay_updates = 5}), "are longer than a run of 10"},
       {ta::inverse_square_root({.warmup_updates = 12}), "warm-up of 12 updates leaves nothing"},
+      {ta::cosine({.warmup_updates = 11, .total_updates = 100}),
+       "cosine: warm-up of 11 updates is longer than a run of 10"},
+      {ta::linear({.warmup_updates = 11, .total_updates = 100}), "linear: warm-up of 11"},
+      {ta::polynomial({.warmup_updates = 11, .total_updates = 100}), "polynomial: warm-up of 11"},
+      {ta::wsd({.warmup_updates = 11, .total_updates = 100}), "wsd: warm-up of 11"},
+      {ta::one_cycle({.total_updates = 40}), "one_cycle: warm-up of 12 updates is longer"},
+      {ta::chain(
+           {{.schedule = ta::linear({.warmup_updates = 4, .total_updates = 100}), .updates = 3},
+            {.schedule = ta::cosine()}}),
+       "linear: warm-up of 4 updates is longer than a run of 3"},
       {ta::linear({.min_rate = 0.2}), "the minimum 0.2 is above the rate 0.1 of param group 0"},
       {ta::chain({{.schedule = ta::linear(), .updates = 11}}), "ends at update 11 of a run of 10"},
       {ta::chain({{.schedule = ta::linear(), .updates = 4},
@@ -277,6 +305,9 @@ TEST(Schedule, RefusesARunThatItDoesNotFit) {
                 HasSubstr(expected));
     EXPECT_EQ(rate_of(optimizer), 0.1) << expected;
   }
+  // What is as long as the run, or longer by what follows the warm-up, is not refused.
+  ta::cosine({.warmup_updates = 10, .total_updates = 100})(optimizer, run_of(10));
+  ta::one_cycle({.total_updates = 33})(optimizer, run_of(10));
   const std::vector<ta::Schedule> whole_runs{ta::linear(), ta::polynomial(), ta::wsd(),
                                              ta::one_cycle()};
   for (const auto& schedule : whole_runs) {

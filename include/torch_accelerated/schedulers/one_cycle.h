@@ -37,7 +37,8 @@ double one_cycle_momentum(std::int64_t update, const OneCycleOptions& options);
 
 /// One cycle over the whole run.
 /// @throws ArgumentError  numbers out of range at once; when the run starts, a run of unknown
-///                        length, or an optimizer whose momentum can't be set.
+///                        length, a `total_updates` of which the run doesn't even see the rise, or
+///                        an optimizer whose momentum can't be set.
 Schedule one_cycle(OneCycleOptions options = {});
 
 }  // namespace torch_accelerated

@@ -46,6 +46,9 @@ class ReduceOnPlateau : public Scheduler {
   std::string watched_metric() const override { return options_.metric; }
   std::string name() const override { return "reduce_on_plateau"; }
 
+  /// The options and the rates as they are now.
+  std::string settings() const override;
+
   /// The best value, the epochs counted so far and the rates.
   State state() const override;
   void load_state(const State& state) override;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,12 +17,15 @@ class Schedule {
  public:
   using MakeCurve = std::function<Curve(const RunConfig&)>;
 
-  /// @param make  throws ArgumentError for a run that the schedule doesn't fit.
+  /// @param make  throws ArgumentError for a run that the schedule doesn't fit. Its curve is asked
+  ///              for the updates of the run; in a run of unknown length, for any.
   Schedule(std::string name, MakeCurve make) : name_(std::move(name)), make_(std::move(make)) {}
 
   std::unique_ptr<Scheduler> operator()(torch::optim::Optimizer& optimizer,
                                         const RunConfig& config) const {
-    return std::make_unique<CurveScheduler>(optimizer, name_, make_(config));
+    constexpr auto kAny = std::numeric_limits<std::int64_t>::max();
+    return std::make_unique<CurveScheduler>(optimizer, name_, make_(config),
+                                            config.total_updates.value_or(kAny));
   }
 
   /// The curve in a run of that length.

@@ -30,6 +30,10 @@ class Scheduler : public Stateful {
 
   /// What it is called in the run's table, such as "cosine".
   virtual std::string name() const = 0;
+
+  /// What decides the rates that it sets, in words: the same on all ranks, which is looked at
+  /// before the first update.
+  virtual std::string settings() const { return {}; }
 };
 
 /// Makes the scheduler of one optimizer once the run's lengths are known.
@@ -46,34 +50,49 @@ using MomentumCurve = std::function<double(std::int64_t update, double base_mome
 struct Curve {
   RateCurve rate;
   MomentumCurve momentum = {};  ///< empty: the momentum stays as it is
-  double least_base_rate = 0;   ///< a group that begins lower is refused: its minimum lies above it
+  double least_base_rate = 0;   ///< its minimum: a group that begins the run lower is refused
 };
 
 /// A scheduler that follows a Curve, each param group from its own rate and momentum at
 /// construction; the values of update 0 are set at once. The optimizer outlives it.
 ///
+/// A group that is added later follows the curve from the rate that it was added with. One that
+/// begins below `curve.least_base_rate` has its own rate for its minimum, and never rises above it.
+///
 /// Momentum is that of SGD and RMSprop, and the first beta of Adam and AdamW.
 class CurveScheduler : public Scheduler {
  public:
+  /// @param updates  of how many updates, from 0 on, `settings` may ask the curve: those of the run
+  ///                 where its length is known. A table has no more.
   /// @throws ArgumentError  a group that begins below `curve.least_base_rate`; a curve with
   ///                        momentum for an optimizer of another type.
-  CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, Curve curve);
-  CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, RateCurve rate);
+  CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, Curve curve,
+                 std::int64_t updates = 2);
+  CurveScheduler(torch::optim::Optimizer& optimizer, std::string name, RateCurve rate,
+                 std::int64_t updates = 2);
 
   void step() override;
   std::string name() const override { return name_; }
+
+  /// What the groups begin with, the first one's rate and momentum at updates 0, 1, 2, 4, 8 and so
+  /// on where they change, and a digest of all groups' values at a thousand updates and more.
+  std::string settings() const override;
 
   /// The index of the update that comes next and what each param group began with.
   State state() const override;
   void load_state(const State& state) override;
 
  private:
+  void check_groups() const;
   void note_new_groups();
+  double rate_at(std::int64_t update, std::size_t group) const;
+  double momentum_at(std::int64_t update, std::size_t group) const;
   void set_values();
 
   torch::optim::Optimizer* optimizer_;
   std::string name_;
   Curve curve_;
+  std::int64_t updates_;
   std::vector<double> base_rates_;    // one a param group
   std::vector<double> base_momenta_;  // the same, where the curve has momentum
   std::int64_t update_ = 0;
