@@ -62,7 +62,9 @@ std::string Accelerator::Reduction::name_of(const torch::Tensor& parameter) cons
   return known != names.end() ? known->second : concat("of shape ", parameter.sizes());
 }
 
-Accelerator::Accelerator(const AcceleratorOptions& options) : Accelerator(make_world(), options) {}
+Accelerator::Accelerator(const AcceleratorOptions& options)
+    : Accelerator(make_world({.start_timeout = std::max(options.first_timeout, options.timeout)}),
+                  options) {}
 
 Accelerator::Accelerator(World world, const AcceleratorOptions& options)
     : world_(std::move(world)), options_(options), device_(c10::kCPU) {
@@ -211,6 +213,15 @@ void Accelerator::end_first_update() {
   world_.control->set_timeout(options_.timeout);
   if (auto& layers = reduction_->sync_batch_norm->communicator)
     layers->set_timeout(options_.timeout);
+}
+
+State Accelerator::window_state(const torch::optim::Optimizer& optimizer) const {
+  const auto slot = reduction_->slots.find(&optimizer);
+  return slot == reduction_->slots.end() ? State() : slot->second.window.expected().state();
+}
+
+void Accelerator::load_window_state(const torch::optim::Optimizer& optimizer, const State& state) {
+  slot_of(optimizer).window.expected().load_state(state);
 }
 
 double Accelerator::window_loss(const torch::optim::Optimizer& optimizer) const noexcept {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "accelerator/device.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -39,6 +40,10 @@ c10::Device gpu_of(const World& world, int gpus, bool share) {
 
 c10::Device resolve_device(const std::string& name, const World& world, bool share) {
   const int gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
+  return resolve_device(name, world, share, gpus);
+}
+
+c10::Device resolve_device(const std::string& name, const World& world, bool share, int gpus) {
   if (name.empty()) return gpus > 0 ? gpu_of(world, gpus, share) : c10::Device(c10::kCPU);
   const auto device = parsed(name);
   if (device.is_cpu()) return c10::Device(c10::kCPU);
@@ -54,6 +59,17 @@ c10::Device resolve_device(const std::string& name, const World& world, bool sha
                                " CUDA devices; use cpu, or a CUDA build of LibTorch with a GPU"));
   }
   return {c10::kCUDA, index};
+}
+
+std::optional<double> peak_device_bytes(c10::Device device) {
+  if (device.is_cpu()) return std::nullopt;
+  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+  return static_cast<double>(stats.allocated_bytes.front().peak);
+}
+
+void reset_peak_device_bytes(c10::Device device) {
+  if (device.is_cpu()) return;
+  c10::getDeviceAllocator(device.type())->resetPeakStats(device.index());
 }
 
 void check_devices(c10::Device device, const World& world) {

@@ -3,6 +3,7 @@
 
 #include <c10/core/Device.h>
 
+#include <optional>
 #include <string>
 
 #include "torch_accelerated/distributed/world.h"
@@ -17,6 +18,14 @@ namespace torch_accelerated {
 /// ranks
 ///                        on this host.
 c10::Device resolve_device(const std::string& name, const World& world, bool share);
+
+/// The same where this program sees `gpus` GPUs.
+c10::Device resolve_device(const std::string& name, const World& world, bool share, int gpus);
+
+/// The most memory that LibTorch has had in use on `device` since the last reset, in bytes; nothing
+/// on the CPU, whose allocator doesn't count.
+std::optional<double> peak_device_bytes(c10::Device device);
+void reset_peak_device_bytes(c10::Device device);
 
 /// Collective: no two ranks of a host may have one GPU.
 /// @throws ArgumentError  on all ranks, with two of them and what they see.

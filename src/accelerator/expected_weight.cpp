@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+
 namespace torch_accelerated {
 namespace {
 
@@ -43,6 +46,26 @@ void ExpectedWeight::agree(const WindowPosition& position, std::optional<double>
     first_rows_ += values[0];
     if (!scale_ && values[1] > 0) scale_ = power_of_two_near(values[1] / std::max(values[0], 1.0));
   }
+}
+
+State ExpectedWeight::state() const {
+  State state;
+  if (agreed_) state.set("rows", first_rows_);
+  if (scale_) state.set("scale", *scale_);
+  return state;
+}
+
+void ExpectedWeight::load_state(const State& state) {
+  const auto number = [&state](const char* name) -> std::optional<double> {
+    if (!state.contains(name)) return std::nullopt;
+    const double value = state.get<double>(name);
+    if (std::isfinite(value) && value >= 0) return value;
+    throw StateError(concat("the window's ", name, " is ", value, ", expected a number >= 0"));
+  };
+  const auto rows = number("rows");
+  agreed_ = rows.has_value();
+  first_rows_ = rows.value_or(0.0);
+  scale_ = number("scale");
 }
 
 }  // namespace torch_accelerated

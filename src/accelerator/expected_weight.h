@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "torch_accelerated/accelerator/window.h"
+#include "torch_accelerated/core/state.h"
 #include "torch_accelerated/distributed/communicator.h"
 
 namespace torch_accelerated {
@@ -34,6 +35,10 @@ class ExpectedWeight {
   bool wants_weight() const noexcept { return is_alone() ? !scale_ : !agreed_; }
 
   void end_window() noexcept { value_ = 0; }
+
+  /// What has been fixed for the run; empty before.
+  State state() const;
+  void load_state(const State& state);
 
  private:
   void agree(const WindowPosition& position, std::optional<double> weight);

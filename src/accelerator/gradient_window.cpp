@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <unordered_set>
 
 #include "base/text.h"
 #include "core/host_scalar.h"
@@ -21,10 +22,12 @@ void check_graph(const torch::Tensor& numerator) {
 
 void multiply_gradients(const torch::optim::Optimizer& optimizer, double factor) {
   const torch::NoGradGuard no_grad;
+  std::unordered_set<const at::TensorImpl*> seen;  // a tied parameter's gradient only once
   for (const auto& group : optimizer.param_groups()) {
     for (const auto& parameter : group.params()) {
       const auto& gradient = parameter.grad();
-      if (gradient.defined()) gradient.mul_(factor);
+      if (!gradient.defined() || !seen.insert(parameter.unsafeGetTensorImpl()).second) continue;
+      gradient.mul_(factor);
     }
   }
 }

@@ -55,6 +55,9 @@ class GradientWindow {
   /// Begins the next window; what was learned about the weights of losses stays.
   void reopen() noexcept;
 
+  ExpectedWeight& expected() noexcept { return expected_; }
+  const ExpectedWeight& expected() const noexcept { return expected_; }
+
  private:
   void lend(const torch::Tensor& numerator, const WindowPosition& position);
 

@@ -18,15 +18,16 @@ int allowed_cores() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(CPU_COUNT(&set), 1) : 1;
 }
 
-bool is_bound(int cores) { return cores < static_cast<int>(std::thread::hardware_concurrency()); }
-
-// A rank's share of them, at least 1.
 int own_cores(int local_size) {
-  const int cores = allowed_cores();
-  return is_bound(cores) ? cores : std::max(1, cores / local_size);
+  return cores_of_rank(allowed_cores(), static_cast<int>(std::thread::hardware_concurrency()),
+                       local_size);
 }
 
 }  // namespace
+
+int cores_of_rank(int allowed, int all, int local_size) {
+  return allowed < all ? allowed : std::max(1, allowed / local_size);
+}
 
 bool has_spare_core(int local_size) { return own_cores(local_size) > at::get_num_threads(); }
 

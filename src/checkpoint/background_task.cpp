@@ -10,20 +10,13 @@ BackgroundTask::~BackgroundTask() {
 }
 
 void BackgroundTask::start(std::function<void()> work) {
-  busy_.store(true, std::memory_order_release);
-  try {
-    thread_ = std::thread([this, work = std::move(work)] {
-      try {
-        work();
-      } catch (...) {
-        error_ = std::current_exception();
-      }
-      busy_.store(false, std::memory_order_release);
-    });
-  } catch (...) {
-    busy_.store(false, std::memory_order_release);
-    throw;
-  }
+  thread_ = std::thread([this, work = std::move(work)] {
+    try {
+      work();
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  });
 }
 
 void BackgroundTask::wait() {

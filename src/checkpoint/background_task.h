@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <exception>
 #include <functional>
 #include <thread>
@@ -19,15 +18,11 @@ class BackgroundTask {
   /// Starts `work`; the one before must have been waited for.
   void start(std::function<void()> work);
 
-  /// Whether the work hasn't ended yet.
-  bool is_busy() const noexcept { return busy_.load(std::memory_order_acquire); }
-
   /// Waits for the work, if there is any, and throws what it threw.
   void wait();
 
  private:
   std::thread thread_;
-  std::atomic<bool> busy_{false};
   std::exception_ptr error_;
 };
 

@@ -135,6 +135,4 @@ TensorDict SavedCheckpoint::rank(int rank) const {
   return read_tensors(*open_tensors(path_of(rank_file(rank))));
 }
 
-void SavedCheckpoint::check_contents() const { check_files({folder_, manifest_}, true); }
-
 }  // namespace torch_accelerated

@@ -50,9 +50,6 @@ class SavedCheckpoint {
   State rest() const;  ///< with the values of `optimizers`, under their longer names
   TensorDict rank(int rank) const;
 
-  /// Whether each file has the bytes that were written.
-  void check_contents() const;
-
  private:
   std::string path_of(const std::string& name) const;
 

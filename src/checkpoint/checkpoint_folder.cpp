@@ -123,13 +123,7 @@ std::filesystem::path CheckpointFolder::begin(std::int64_t update) {
     ++name.number;  // something else has that name
     path = directory_ / checkpoint_folder_name(name);
   }
-  try {
-    sync_folder(io_, directory_.string());
-  } catch (...) {
-    io_.remove_folder(path.string());
-    throw;
-  }
-  return path;
+  return path;  // commit() sees to it that the disk has the name
 }
 
 FoundCheckpoint CheckpointFolder::commit(const std::filesystem::path& checkpoint,

@@ -42,20 +42,14 @@ class CheckpointFolder {
   bool has_token(std::string_view name) const;
   void remove_token(const std::string& name);
 
-  /// Keeps other jobs out until `unlock` or the end of this object or process.
+  /// Keeps other jobs out until the end of this object or process.
   ///
   /// @param patience  how long to wait for a job that has it, such as one that is dying.
   /// @throws StateError  another job has it still; the text names its host and process.
   void lock(std::chrono::milliseconds patience = std::chrono::seconds(10));
-  void unlock() noexcept { lock_.reset(); }
 
   /// The committed checkpoints in the order of commit.
   std::vector<FoundCheckpoint> scan() const { return find_checkpoints(directory_).committed; }
-
-  /// Those whose manifest can't be used, each with the reason; they are never deleted.
-  std::vector<std::pair<std::filesystem::path, std::string>> damaged() const {
-    return find_checkpoints(directory_).damaged;
-  }
 
   /// Makes the folder of a new checkpoint. Its files are named as `is_checkpoint_file_name` knows.
   std::filesystem::path begin(std::int64_t update);

@@ -29,12 +29,6 @@ std::string digest_of(std::string_view text) {
   return sum.hex_digest();
 }
 
-std::string number_text(double value) {
-  std::array<char, 32> text{};
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
-  return {text.data(), end};
-}
-
 bool is_version_text(std::string_view text) {
   return text.size() <= ManifestLimits::kLibraryBytes && !text.empty() &&
          std::all_of(text.begin(), text.end(), [](char letter) {
@@ -240,7 +234,7 @@ std::string manifest_text(const Manifest& manifest) {
              ",\n  \"world_size\": ", manifest.world_size, ",\n");
   if (manifest.is_kept) text += "  \"is_kept\": true,\n";
   if (manifest.metric && std::isfinite(*manifest.metric)) {
-    text += concat("  \"metric\": ", number_text(*manifest.metric), ",\n");
+    text += concat("  \"metric\": ", exact_text(*manifest.metric), ",\n");
   }
   text += "  \"files\": [";
   for (std::size_t i = 0; i < manifest.files.size(); ++i) {

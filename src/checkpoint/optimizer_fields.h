@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <typeinfo>
+
 namespace torch_accelerated {
 
 // The fields of the options and parameter states of LibTorch's optimizers, each shown to `visit`
@@ -99,6 +101,32 @@ void visit_fields(torch::optim::LBFGSParamState& state, Visit&& visit) {
   visit("old_stps", state.old_stps());
   visit("ro", state.ro());
   visit("al", state.al());
+}
+
+/// LibTorch's types of one optimizer.
+template <class Optim, class Options, class ParamState>
+struct OptimizerTypes {
+  using OptimType = Optim;
+  using OptionsType = Options;
+  using ParamStateType = ParamState;
+};
+
+// Calls `body` with the types of `optimizer`; whether it is one of LibTorch's own.
+template <class Body>
+bool with_types(const torch::optim::Optimizer& optimizer, Body&& body) {
+  using namespace torch::optim;
+  const auto as = [&](auto types) {
+    using OptimType = typename decltype(types)::OptimType;
+    if (typeid(optimizer) != typeid(OptimType)) return false;  // another may keep more
+    body(types);
+    return true;
+  };
+  return as(OptimizerTypes<SGD, SGDOptions, SGDParamState>()) ||
+         as(OptimizerTypes<Adam, AdamOptions, AdamParamState>()) ||
+         as(OptimizerTypes<AdamW, AdamWOptions, AdamWParamState>()) ||
+         as(OptimizerTypes<RMSprop, RMSpropOptions, RMSpropParamState>()) ||
+         as(OptimizerTypes<Adagrad, AdagradOptions, AdagradParamState>()) ||
+         as(OptimizerTypes<LBFGS, LBFGSOptions, LBFGSParamState>());
 }
 
 }  // namespace torch_accelerated

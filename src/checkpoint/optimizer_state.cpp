@@ -13,6 +13,7 @@
 
 #include "base/text.h"
 #include "checkpoint/optimizer_fields.h"
+#include "checkpoint/optimizer_visitors.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/core/stateful.h"
 
@@ -22,156 +23,6 @@ namespace {
 using torch::optim::Optimizer;
 using torch::optim::OptimizerOptions;
 using torch::optim::OptimizerParamState;
-
-/// Puts fields into a State; those of the options go to `prefix`.
-class Writer {
- public:
-  Writer(State& state, std::string prefix) : state_(state), prefix_(std::move(prefix)) {}
-
-  void operator()(const char* name, bool value) { set(name, value); }
-  void operator()(const char* name, double value) { set(name, value); }
-  void operator()(const char* name, const std::tuple<double, double>& value) {
-    set(name, std::vector<double>{std::get<0>(value), std::get<1>(value)});
-  }
-  void operator()(const char* name, std::int64_t value) { set(name, value); }
-  template <class Type>
-  void operator()(const char* name, const std::optional<Type>& value) {
-    if (value) (*this)(name, *value);
-  }
-  void operator()(const char* name, const std::string& value) { set(name, value); }
-  void operator()(const char* name, const torch::Tensor& value) {
-    if (value.defined()) state_.set_tensor(prefix_ + name, value.detach());
-  }
-  template <class List>
-    requires std::is_same_v<typename List::value_type, torch::Tensor>
-  void operator()(const char* name, const List& tensors) {
-    set(concat(name, ".size").c_str(), static_cast<std::int64_t>(tensors.size()));
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      (*this)(concat(name, ".", i).c_str(), tensors[i]);
-    }
-  }
-
- private:
-  void set(const char* name, State::Value value) { state_.set(prefix_ + name, std::move(value)); }
-
-  State& state_;
-  std::string prefix_;
-};
-
-/// The same for what is kept of a parameter: counts are tensors, so that ten thousand parameters
-/// don't become ten thousand lines of text.
-class ParameterWriter : public Writer {
- public:
-  ParameterWriter(State& state, const std::string& prefix) : Writer(state, prefix) {}
-  using Writer::operator();
-  void operator()(const char* name, std::int64_t value) {
-    Writer::operator()(name, torch::full({}, value, torch::kInt64));
-  }
-};
-
-/// How many tensors a list in the state of a parameter may have.
-constexpr std::int64_t kListTensors = 100'000;
-
-/// Takes fields out of a State.
-class Reader {
- public:
-  /// @param like  what tensors of the parameter's own shape must fit; undefined for options.
-  Reader(const State& state, std::string prefix, torch::Tensor like, const std::string& what)
-      : state_(state), prefix_(std::move(prefix)), like_(std::move(like)), what_(what) {}
-
-  void operator()(const char* name, bool& value) { value = state_.get<bool>(prefix_ + name); }
-  void operator()(const char* name, double& value) { value = state_.get<double>(prefix_ + name); }
-  void operator()(const char* name, std::tuple<double, double>& value) {
-    const auto& both = state_.get<std::vector<double>>(prefix_ + name);
-    if (both.size() != 2) fail(name, concat("has ", both.size(), " numbers instead of 2"));
-    value = {both[0], both[1]};
-  }
-  void operator()(const char* name, std::int64_t& value) {
-    if (!like_.defined()) {
-      value = state_.get<std::int64_t>(prefix_ + name);
-      return;
-    }
-    const auto& tensor = state_.tensor(prefix_ + name);
-    if (tensor.numel() != 1 || tensor.scalar_type() != torch::kInt64) {
-      fail(name, "is no int64 number");
-    }
-    value = tensor.item<std::int64_t>();
-  }
-  template <class Type>
-  void operator()(const char* name, std::optional<Type>& value) {
-    value.reset();
-    if (state_.contains(prefix_ + name)) value = state_.get<Type>(prefix_ + name);
-  }
-  void operator()(const char* name, std::optional<std::vector<torch::Tensor>>& tensors) {
-    tensors.reset();
-    if (!state_.contains(prefix_ + name + ".size")) return;
-    (*this)(name, tensors.emplace());
-  }
-  void operator()(const char* name, torch::Tensor& value) {
-    value = torch::Tensor();
-    if (!state_.tensors().contains(prefix_ + name)) return;
-    const auto& saved = state_.tensor(prefix_ + name);
-    const bool is_number = accepts_numbers_ && saved.numel() == 1;
-    if (!is_number &&
-        (saved.sizes() != like_.sizes() || saved.scalar_type() != like_.scalar_type())) {
-      fail(name, concat("is ", saved.dtype(), " of shape ", saved.sizes(), " in the checkpoint, ",
-                        like_.dtype(), " of shape ", like_.sizes(), " here"));
-    }
-    value = saved.to(like_.device());
-  }
-  template <class List>
-    requires std::is_same_v<typename List::value_type, torch::Tensor>
-  void operator()(const char* name, List& tensors) {
-    const auto size = state_.get<std::int64_t>(prefix_ + name + ".size");
-    // Undefined ones, as LBFGS has of iterations to come, aren't among the state's tensors.
-    if (size < 0 || size > kListTensors) {
-      fail(name, concat("is a list of ", size, " tensors, expected 0 to ", kListTensors));
-    }
-    tensors.resize(static_cast<std::size_t>(size));
-    for (std::size_t i = 0; i < tensors.size(); ++i) {
-      (*this)(concat(name, ".", i).c_str(), tensors[i]);
-    }
-  }
-
-  void accept_numbers() { accepts_numbers_ = true; }
-
- private:
-  [[noreturn]] void fail(const char* name, const std::string& why) const {
-    throw CheckpointError(concat(what_, ": '", prefix_, name, "' ", why));
-  }
-
-  const State& state_;
-  std::string prefix_;
-  torch::Tensor like_;
-  const std::string& what_;
-  bool accepts_numbers_ = false;
-};
-
-/// LibTorch's types of one optimizer.
-template <class Optim, class Options, class ParamState>
-struct Types {
-  using OptimType = Optim;
-  using OptionsType = Options;
-  using ParamStateType = ParamState;
-};
-
-// Calls `body` with the Types of `optimizer`; whether it is one of LibTorch's own.
-template <class Body>
-bool with_types(const Optimizer& optimizer, Body&& body) {
-  using namespace torch::optim;
-  const auto as = [&](auto types) {
-    using OptimType = typename decltype(types)::OptimType;
-    if (typeid(optimizer) != typeid(OptimType)) return false;  // another may keep more
-    body(types);
-    return true;
-  };
-  return as(Types<SGD, SGDOptions, SGDParamState>()) ||
-         as(Types<Adam, AdamOptions, AdamParamState>()) ||
-         as(Types<AdamW, AdamWOptions, AdamWParamState>()) ||
-         as(Types<RMSprop, RMSpropOptions, RMSpropParamState>()) ||
-         as(Types<Adagrad, AdagradOptions, AdagradParamState>()) ||
-         as(Types<LBFGS, LBFGSOptions, LBFGSParamState>());
-}
 
 const std::string& name_of(const torch::Tensor& parameter, const ParameterNames& names) {
   const auto found = names.find(parameter.unsafeGetTensorImpl());
@@ -301,10 +152,6 @@ std::string type_name(const Optimizer& optimizer) {
   return type;
 }
 
-bool has_state(const Optimizer& optimizer) {
-  return dynamic_cast<const Stateful*>(&optimizer) != nullptr || with_types(optimizer, [](auto) {});
-}
-
 State optimizer_state(Optimizer& optimizer, const ParameterNames& names) {
   State state;
   state.set("type", type_name(optimizer));
@@ -328,7 +175,7 @@ void load_optimizer_state(Optimizer& optimizer, const ParameterNames& names, con
                                  " in the checkpoint; use the same optimizer"));
   }
   if (auto* own = dynamic_cast<Stateful*>(&optimizer)) return own->load_state(state.part("own"));
-  with_types(optimizer, [&]<class TheTypes>(TheTypes) {
+  const bool known = with_types(optimizer, [&]<class TheTypes>(TheTypes) {
     check_groups(optimizer, names, state, what);
     auto loaded = read<TheTypes>(optimizer, names, state, what);
     auto& groups = optimizer.param_groups();
@@ -339,6 +186,10 @@ void load_optimizer_state(Optimizer& optimizer, const ParameterNames& names, con
     kept.clear();
     for (auto& [key, parameter_state] : loaded.states) kept[key] = std::move(parameter_state);
   });
+  if (known) return;
+  throw CheckpointError(concat(what, ", a ", type_name(optimizer), " that isn't LibTorch's own, ",
+                               "doesn't implement Stateful, so that its state can't be given back; "
+                               "derive it from Stateful too"));
 } catch (const StateError& error) {
   throw CheckpointError(concat(what, ": ", error.what()));
 }

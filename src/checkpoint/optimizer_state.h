@@ -16,16 +16,13 @@ namespace torch_accelerated {
 /// What parameters are called in the state of an optimizer.
 using ParameterNames = std::unordered_map<const c10::TensorImpl*, std::string>;
 
-/// Whether `optimizer` is one of LibTorch's six or implements Stateful.
-bool has_state(const torch::optim::Optimizer& optimizer);
-
 /// The type of an optimizer for messages and files, such as "AdamW".
 std::string type_name(const torch::optim::Optimizer& optimizer);
 
 /// Options and parameters of each group, and what has been kept for each parameter, by its name.
 /// Tensors are shared with the optimizer, counts are int64 tensors without dimensions.
 ///
-/// @throws ArgumentError  a type that `has_state` doesn't know.
+/// @throws ArgumentError  it is none of LibTorch's six and doesn't implement Stateful.
 State optimizer_state(torch::optim::Optimizer& optimizer, const ParameterNames& names);
 
 /// Gives an optimizer over the same parameters a state back, which lends its tensors to it.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "distributed/contract.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/on_checkpoint.h"
 #include "torch_accelerated/trainer/trainer.h"
@@ -67,21 +68,29 @@ LoadReport Trainer::load_weights(const std::filesystem::path& file,
   return report;
 }
 
+// Before a checkpoint is read, its folder is this job's alone: another one that is still dying
+// might be committing, or removing the very one.
 void Trainer::open_checkpoint(TrainOptions& options) {
+  if (accelerator().world_size() > 1) {  // the first of what ranks do together only where asked
+    Contract contract("train");
+    contract.add("checkpoints", options.checkpoints.directory.empty() ? "none" : "kept");
+    contract.check(accelerator().communicator());
+  }
+  if (!options.checkpoints.directory.empty()) {
+    state_->checkpoints = std::make_unique<RunCheckpoints>(options.checkpoints, accelerator());
+  }
   state_->resumption = open_resumption(options, accelerator());
   if (!state_->resumption) return;
   accelerator().together("resume_from", [&] { state_->resumption->fit(options, accelerator()); });
 }
 
-void Trainer::set_up_checkpoints() {
-  auto& run = *state_->run;
-  const auto& options = run.options.checkpoints;
-  if (options.directory.empty()) return;
+void Trainer::check_checkpoints() const {
+  if (!keeps_checkpoints()) return;
+  const auto& options = state_->run->options.checkpoints;
   accelerator().together("checkpoints", [&] {
     check_can_be_saved(*state_);
     if (options.keep_best > 0) require_metric("checkpoints.metric", options.metric);
   });
-  run.checkpoints = std::make_unique<RunCheckpoints>(options, accelerator());
 }
 
 bool Trainer::resume() {
@@ -103,9 +112,8 @@ void Trainer::take_checkpoint() {
   if (asked) accelerator().withdraw_trigger(Trigger::kCheckpoint);
   if (!run.checkpoints || (!asked && !run.save_due)) return;
   const auto retain = std::exchange(run.save_due, {}).value_or(Retain::kByCount);
-  const auto place = std::pair(state.progress.update, run.in_epoch);
-  if (run.saved_at == place && retain == Retain::kByCount) return;
-  run.saved_at = place;
+  const bool is_there = run.checkpoints->has(state.progress.update, run.in_epoch);
+  if (is_there && retain == Retain::kByCount) return;
   const char* outer = std::exchange(state.phase, "save_checkpoint");
   CheckpointContents contents;
   TensorDict of_rank;
@@ -114,6 +122,7 @@ void Trainer::take_checkpoint() {
     of_rank = rank_contents(state);
   });
   run.checkpoints->save({.update = state.progress.update,
+                         .in_epoch = run.in_epoch,
                          .metric = metric_now(state),
                          .is_kept = retain == Retain::kForever},
                         contents, of_rank);

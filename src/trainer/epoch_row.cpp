@@ -3,9 +3,11 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/nearest.h"
 #include "base/text.h"
+#include "schedulers/momentum.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/trainer/trainer.h"
 #include "trainer/trainer_state.h"
@@ -21,9 +23,10 @@ std::string rate_name(const OptimizerSlot& slot, bool is_own, std::size_t group)
   return name;
 }
 
-void set_rates(MetricValues& metrics, const std::vector<OptimizerSlot>& slots) {
-  for (const auto& slot : slots) {
+void set_rates(MetricValues& metrics, std::vector<OptimizerSlot>& slots) {
+  for (auto& slot : slots) {
     const bool is_own = &slot == &slots.front();
+    if (slot.rates.empty()) slot.note_rates();  // the steps left the accelerator out
     for (std::size_t i = 0; i < slot.rates.size(); ++i) {
       metrics.set(rate_name(slot, is_own, i), slot.rates[i]);
     }
@@ -38,6 +41,15 @@ void OptimizerSlot::note_rates() {
   for (std::size_t i = 0; i < groups.size(); ++i) rates[i] = groups[i].options().get_lr();
 }
 
+void OptimizerSlot::note_new_groups() {
+  if (!scheduler) return;
+  const auto& groups = optimizer->param_groups();
+  for (auto i = rates_before_run.size(); i < groups.size(); ++i) {
+    rates_before_run.push_back(groups[i].options().get_lr());
+    momenta_before_run.push_back(momentum_of(groups[i].options()));
+  }
+}
+
 HistoryRow Trainer::make_row(const EpochSummary& training) {
   auto& state = *state_;
   auto& run = *state.run;
@@ -50,6 +62,9 @@ HistoryRow Trainer::make_row(const EpochSummary& training) {
   }
   row.metrics.merge(std::exchange(run.beside, {}));
   set_rates(row.metrics, state.optimizers);
+  if (training.peak_device_bytes) {
+    row.metrics.set("peak_device_bytes", *training.peak_device_bytes);
+  }
   row.metrics.set("rows_per_second", static_cast<double>(training.rows) / training.seconds);
   const std::chrono::duration<double> epoch = std::chrono::steady_clock::now() - run.epoch_began;
   const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - run.began;
@@ -69,9 +84,16 @@ std::vector<std::string> Trainer::evaluation_metrics() const {
   return names;
 }
 
-std::vector<std::string> Trainer::metric_names() const {
+std::vector<std::string> Trainer::own_metric_names() const {
   const auto& config = run_config();
-  std::vector<std::string> names = {"train_loss", "learning_rate", "rows_per_second", "seconds"};
+  std::vector<std::string> names = {"train_loss"};
+  for (const auto& slot : state_->optimizers) {
+    const auto groups = slot.optimizer->param_groups().size();
+    const bool is_own = &slot == &state_->optimizers.front();
+    for (std::size_t i = 0; i < groups; ++i) names.push_back(rate_name(slot, is_own, i));
+  }
+  names.insert(names.end(), {"rows_per_second", "seconds"});
+  if (!accelerator().device().is_cpu()) names.emplace_back("peak_device_bytes");
   for (const auto& [name, metric, phases] : state_->metrics) {
     if (phases == MetricPhases::kTrainingAndEvaluation) names.push_back("train_" + name);
   }
@@ -82,10 +104,29 @@ std::vector<std::string> Trainer::metric_names() const {
     names.emplace_back("train_gradient_norm");
   }
   if (config.total_updates) names.emplace_back("eta_seconds");
+  return names;
+}
+
+std::vector<std::string> Trainer::metric_names() const {
+  auto names = own_metric_names();
   for (const auto& callback : state_->callbacks) {
     for (auto& name : callback->metric_names(*this)) names.push_back(std::move(name));
   }
   return names;
+}
+
+// What two write under one name would be the one's in some rows and the other's in others.
+void Trainer::check_metric_names() const {
+  std::map<std::string, std::string> owners;
+  for (auto& name : own_metric_names()) owners.emplace(std::move(name), "the run itself");
+  for (const auto& callback : state_->callbacks) {
+    for (auto& name : callback->metric_names(*this)) {
+      const auto [known, is_new] = owners.emplace(std::move(name), callback->name());
+      if (is_new) continue;
+      throw ArgumentError(concat(callback->name(), ": its metric '", known->first,
+                                 "' is also one of ", known->second, "; give it another prefix"));
+    }
+  }
 }
 
 void Trainer::require_metric(const std::string& watcher, const std::string& name) const {

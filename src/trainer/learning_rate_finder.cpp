@@ -114,9 +114,11 @@ SchedulerFactory sweep_schedule(const LearningRateFinderOptions& options) {
   return [options](torch::optim::Optimizer& optimizer, const RunConfig&) {
     const double first = optimizer.param_groups().front().options().get_lr();
     return std::make_unique<CurveScheduler>(
-        optimizer, "learning rate sweep", [options, first](std::int64_t update, double base_rate) {
+        optimizer, "learning rate sweep",
+        [options, first](std::int64_t update, double base_rate) {
           return sweep_rate(update, options) * (first > 0 ? base_rate / first : 1.0);
-        });
+        },
+        options.updates);
   };
 }
 

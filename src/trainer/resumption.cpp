@@ -10,9 +10,11 @@
 
 #include "accelerator/random_state.h"
 #include "base/text.h"
+#include "checkpoint/checkpoint_names.h"
 #include "checkpoint/optimizer_state.h"
 #include "checkpoint/tensor_file.h"
 #include "checkpoint/undamaged_checkpoint.h"
+#include "core/named_tensors.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/base/log.h"
 #include "trainer/run_state.h"
@@ -82,6 +84,22 @@ Resumption::Resumption(const std::filesystem::path& folder) : saved_(folder) {
   rest_ = saved_.rest();
   optimizers_ = saved_.optimizers();
   position_ = rest_.part("position");
+  check_position();
+}
+
+// Numbers that no run has come to would be believed by sources and schedulers.
+void Resumption::check_position() const {
+  const auto number = [this](const char* name, std::int64_t least, std::int64_t most) {
+    const auto value = position_.get<std::int64_t>(name);
+    if (value >= least && value <= most) return value;
+    throw CheckpointError(concat("'", folder().string(), "' is of ", name, " ", value,
+                                 ", expected ", least, " to ", most, "; take another checkpoint"));
+  };
+  number("epoch", 0, kLargestNumber);
+  number("micro_batch", 0, kLargestNumber);
+  number("micro_batches_per_update", 1, kLargestNumber);
+  number("first_epoch", 0, kLargestNumber);
+  number("skipped_updates", 0, number("update", 0, kLargestNumber));
 }
 
 bool Resumption::on_as_many_ranks(const TrainerState& state) const {
@@ -119,11 +137,21 @@ void Resumption::give_modules(TrainerState& state) const {
   progress.skipped_updates = position_.get<std::int64_t>("skipped_updates");
   progress.loss = position_.get<double>("loss");
   progress.learning_rate = position_.get<double>("learning_rate");
-  if (progress.epoch < 0 || progress.update < 0) {
-    throw CheckpointError(concat("'", folder().string(), "' is of epoch ", progress.epoch,
-                                 " and update ", progress.update, "; take another checkpoint"));
-  }
+  give_buffers(state);
   load_callbacks(rest_.part("callbacks"), state);
+}
+
+// The main process's stand with the weights; on another number of ranks all begin with those.
+void Resumption::give_buffers(const TrainerState& state) const {
+  if (!on_as_many_ranks(state) || state.accelerator->is_main_process()) return;
+  const auto rank = state.accelerator->rank();
+  const auto buffers = tensors_under("buffers/", saved_.rank(rank));
+  if (buffers.empty()) return;  // an older version didn't keep them
+  try {
+    copy_into(buffers, module_buffers(state), concat("rank ", rank, "'s buffers"));
+  } catch (const StateError& error) {
+    throw CheckpointError(concat("'", folder().string(), "': ", error.what()));
+  }
 }
 
 void Resumption::check_config(const TrainerState& state) const {
@@ -131,7 +159,7 @@ void Resumption::check_config(const TrainerState& state) const {
   const auto saved = rest_.part("config");
   const bool same_ranks = on_as_many_ranks(state);
   std::string differences;
-  for (const auto& [field, value] : compared_config(state)) {
+  for (const auto& [field, value] : state.config->fields()) {
     if (is_one_of(kPlace, field) || (!same_ranks && is_one_of(kOfRanks, field))) continue;
     if (!saved.contains(field)) continue;  // an older version didn't have it
     const auto& then = saved.get<std::string>(field);
@@ -173,6 +201,10 @@ void Resumption::give_optimizers(TrainerState& state) const {
                                    "; add the optimizers that the saved run had"));
     }
     load_optimizer_state(*slot.optimizer, names, own, what);
+    if (on_as_many_ranks(state)) {
+      const auto window = rest_.part("windows/" + slot.name);
+      state.accelerator->load_window_state(*slot.optimizer, window);
+    }
     const auto driver = schedulers.part(slot.name);
     slot.rates = driver.get<std::vector<double>>("rates");
     if (!slot.scheduler) continue;
@@ -206,7 +238,7 @@ void Resumption::give_position(TrainerState& state) const {
   progress.micro_batch = position_.get<std::int64_t>("micro_batch");
   const auto window = position_.get<std::int64_t>("micro_batches_per_update");
   const auto now = state.config->micro_batches_per_update;
-  if (window != now && window > 0) progress.micro_batch = progress.micro_batch / window * now;
+  if (window != now) progress.micro_batch = progress.micro_batch / window * now;
   // A rank whose own source is shorter than others' has been at its end for a while.
   const auto size = run.source != nullptr ? run.source->size() : std::nullopt;
   const auto place = std::min(progress.micro_batch, size.value_or(progress.micro_batch));

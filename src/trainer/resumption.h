@@ -20,6 +20,7 @@ struct TrainerState;
 class Resumption {
  public:
   /// Reads all but the weights.
+  /// @throws CheckpointError  it is damaged, or its position is none that a run can have.
   explicit Resumption(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const noexcept { return saved_.folder(); }
@@ -49,6 +50,8 @@ class Resumption {
 
  private:
   bool on_as_many_ranks(const TrainerState& state) const;
+  void check_position() const;
+  void give_buffers(const TrainerState& state) const;
 
   SavedCheckpoint saved_;
   State rest_;

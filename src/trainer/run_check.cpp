@@ -177,9 +177,10 @@ void check_run(const char* call, const TrainOptions& options, std::optional<std:
   const bool owns_loop = std::string_view(call) == "train";
   check.require(!owns_loop || options.num_epochs >= 1,
                 concat("num_epochs must be >= 1, got ", options.num_epochs));
-  check.require(owns_loop || (!options.fast_dev_run && !options.overfit_batches),
-                "fast_dev_run and overfit_batches need train(); with start() the program says "
-                "itself what it steps on");
+  check.require(owns_loop || (!options.fast_dev_run && !options.overfit_batches &&
+                              !options.limit_train_batches),
+                "fast_dev_run, overfit_batches and limit_train_batches need train(); with start() "
+                "the program says itself what it steps on");
   const int ranks = state.accelerator->world_size();
   const bool may_be_empty = options.rows == Rows::kPerRank && ranks > 1;
   check.require(rows.value_or(1) > 0 || may_be_empty,

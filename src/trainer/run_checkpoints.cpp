@@ -67,25 +67,37 @@ void RunCheckpoints::save(const Label& label, const CheckpointContents& contents
                .is_kept = label.is_kept,
                .metric = label.metric};
   if (const auto why = begin_folder(label.update); !why.empty()) return tell_failure(why);
-  CheckpointContents shared;
+  newest_ = std::pair(label.update, label.in_epoch);
+  start(work_for(contents, of_rank));
+  stage_ = Stage::kWriting;
+  if (!options_.asynchronous) finish();
+}
+
+// What this rank writes, from copies where training goes on meanwhile. That there is no memory for
+// them fails this checkpoint as a full disk does, on all ranks.
+std::function<void()> RunCheckpoints::work_for(const CheckpointContents& contents,
+                                               const TensorDict& of_rank) {
+  CheckpointContents shared = contents;
   TensorDict own = of_rank;
-  if (options_.asynchronous) {
-    own = rank_copies_.of(of_rank);
-    shared.model = model_copies_.of(contents.model);
-    shared.optimizers = with_copies(contents.optimizers, optimizer_copies_);
-    shared.rest = with_copies(contents.rest, rest_copies_);
-  } else {
-    shared = contents;
+  try {
+    if (options_.asynchronous) {
+      own = rank_copies_.of(of_rank);
+      shared.model = model_copies_.of(contents.model);
+      shared.optimizers = with_copies(contents.optimizers, optimizer_copies_);
+      shared.rest = with_copies(contents.rest, rest_copies_);
+    }
+  } catch (const std::exception& error) {
+    return [why = concat("no copies for the writing thread: ", error.what())] {
+      throw FileError(why);
+    };
   }
-  start([this, shared = std::move(shared), own = std::move(own)] {
+  return [this, shared = std::move(shared), own = std::move(own)] {
     const auto mine = write_rank(system_io(), folder_, accelerator_->rank(), own);
     if (!accelerator_->is_main_process()) return;
     manifest_.files = write_contents(system_io(), folder_, shared);
     manifest_.files.push_back(mine);
     if (accelerator_->world_size() == 1) commit();
-  });
-  stage_ = Stage::kWriting;
-  if (!options_.asynchronous) finish();
+  };
 }
 
 // The main process chooses the name, so that all write into one folder; what it couldn't do is told
@@ -109,15 +121,24 @@ void RunCheckpoints::start(std::function<void()> work) {
   failure_.clear();
   accelerator_->withdraw_trigger(Trigger::kSaveFailed);
   accelerator_->set_trigger(Trigger::kSaving);
-  task_.start([this, work = std::move(work)] {
-    try {
-      work();
-    } catch (const std::exception& error) {
-      failure_ = error.what();
-      accelerator_->set_trigger(Trigger::kSaveFailed);
-    }
-    accelerator_->withdraw_trigger(Trigger::kSaving);
-  });
+  try {
+    task_.start([this, work = std::move(work)] {
+      try {
+        work();
+        accelerator_->withdraw_trigger(Trigger::kSaving);
+      } catch (const std::exception& error) {
+        fail(error.what());
+      }
+    });
+  } catch (const std::exception& error) {
+    fail(concat("no thread to write it: ", error.what()));
+  }
+}
+
+void RunCheckpoints::fail(const std::string& why) {
+  failure_ = why;
+  accelerator_->set_trigger(Trigger::kSaveFailed);
+  accelerator_->withdraw_trigger(Trigger::kSaving);
 }
 
 void RunCheckpoints::commit() {
@@ -164,7 +185,8 @@ void RunCheckpoints::drop() {
   tell_failure(first == texts.end() ? "a rank couldn't write" : *first);
 }
 
-void RunCheckpoints::tell_failure(const std::string& why) const {
+void RunCheckpoints::tell_failure(const std::string& why) {
+  newest_.reset();
   const auto what =
       concat("the checkpoint of update ", manifest_.update, " couldn't be saved: ", why);
   if (options_.on_failure == SaveFailure::kWarn) {

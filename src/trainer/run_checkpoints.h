@@ -39,6 +39,7 @@ class RunCheckpoints {
   /// What a checkpoint is told beside its contents.
   struct Label {
     std::int64_t update = 0;
+    bool in_epoch = false;  ///< whether the epoch's end is still to come
     std::optional<double> metric = {};
     bool is_kept = false;  ///< whether it stays whatever keep_newest says
   };
@@ -54,6 +55,11 @@ class RunCheckpoints {
   /// Waits until nothing is in flight.
   void finish();
 
+  /// Whether the newest checkpoint is of this very place, or is being written.
+  bool has(std::int64_t update, bool in_epoch) const {
+    return newest_ == std::pair(update, in_epoch);
+  }
+
   /// What has been committed since this was called last.
   std::vector<Committed> take_committed() { return std::exchange(committed_, {}); }
 
@@ -63,11 +69,13 @@ class RunCheckpoints {
   enum class Stage { kIdle, kWriting, kCommitting };
 
   std::string begin_folder(std::int64_t update);
+  std::function<void()> work_for(const CheckpointContents& contents, const TensorDict& of_rank);
   void start(std::function<void()> work);
+  void fail(const std::string& why);
   void commit();
   void remove_old();
   void drop();
-  void tell_failure(const std::string& why) const;
+  void tell_failure(const std::string& why);
 
   CheckpointOptions options_;
   Accelerator* accelerator_;
@@ -77,9 +85,10 @@ class RunCheckpoints {
   HostCopies rest_copies_;
   HostCopies rank_copies_;
   Stage stage_ = Stage::kIdle;
-  std::filesystem::path folder_;  // of the checkpoint in flight
-  Manifest manifest_;             // likewise; the main process's
-  std::string failure_;           // of this rank
+  std::filesystem::path folder_;                         // of the checkpoint in flight
+  Manifest manifest_;                                    // likewise; the main process's
+  std::string failure_;                                  // of this rank
+  std::optional<std::pair<std::int64_t, bool>> newest_;  // update and in_epoch
   std::vector<Committed> committed_;
   BackgroundTask task_;  // last: it uses the others, and is waited for before they go
 };

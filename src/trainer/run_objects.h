@@ -15,6 +15,9 @@ using Parameters = std::unordered_map<const c10::TensorImpl*, std::string>;
 /// Names of all trainable parameters; a tensor under two names counts once.
 Parameters trainable_parameters(const TrainerState& state);
 
+/// Whether it is a loader that an Accelerator has made for its ranks.
+bool is_cut_among_ranks(const BatchSource* source, int ranks);
+
 /// Rows of a micro-batch that `ranks` ranks train on together.
 std::int64_t train_batch_rows(const TrainOptions& options, int ranks);
 

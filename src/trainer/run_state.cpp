@@ -82,6 +82,16 @@ TensorDict module_tensors(const TrainerState& state) {
   return tensors;
 }
 
+TensorDict module_buffers(const TrainerState& state) {
+  TensorDict buffers;
+  for (const auto& [module_name, model] : state.modules) {
+    for (const auto& [name, buffer] : named_buffers(model.module())) {
+      buffers.set(prefixed(module_name, name), buffer);
+    }
+  }
+  return buffers;
+}
+
 ParameterNames parameter_names(const TrainerState& state) {
   ParameterNames names;
   for (const auto& [module_name, model] : state.modules) {
@@ -93,18 +103,6 @@ ParameterNames parameter_names(const TrainerState& state) {
   return names;
 }
 
-std::vector<std::pair<std::string, std::string>> compared_config(const TrainerState& state) {
-  auto fields = state.config->fields();
-  const auto* loader = dynamic_cast<const DataLoader*>(state.run->source);
-  fields.emplace_back("shuffle", loader == nullptr           ? "-"
-                                 : loader->options().shuffle ? "yes"
-                                                             : "no");
-  fields.emplace_back("drop last", loader == nullptr             ? "-"
-                                   : loader->options().drop_last ? "yes"
-                                                                 : "no");
-  return fields;
-}
-
 CheckpointContents run_contents(TrainerState& state) {
   CheckpointContents contents;
   contents.model = module_tensors(state);
@@ -113,10 +111,14 @@ CheckpointContents run_contents(TrainerState& state) {
     contents.optimizers.set_part(slot.name, optimizer_state(*slot.optimizer, names));
   }
   State config;
-  for (const auto& [field, value] : compared_config(state)) config.set(field, value);
+  for (const auto& [field, value] : state.config->fields()) config.set(field, value);
   contents.rest.set_part("config", config);
   contents.rest.set_part("position", position_of(state));
   contents.rest.set_part("schedulers", schedulers_of(state));
+  for (const auto& slot : state.optimizers) {
+    contents.rest.set_part("windows/" + slot.name,
+                           state.accelerator->window_state(*slot.optimizer));
+  }
   contents.rest.set_part("history", history_state(*state.history));
   contents.rest.set_part("callbacks", callbacks_of(state));
   return contents;
@@ -128,6 +130,9 @@ TensorDict rank_contents(TrainerState& state) {
     contents.set("random/" + device, generator);
   contents.set("rows", torch::full({}, state.run->rows, torch::kInt64));
   for (const auto& [name, sums] : state.run->means.sums()) contents.set("sums/" + name, sums);
+  if (state.accelerator->is_main_process()) return contents;
+  // Statistics of layers are each rank's own; the main process's stand with the weights.
+  for (const auto& [name, buffer] : module_buffers(state)) contents.set("buffers/" + name, buffer);
   return contents;
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpoint_files.h"
@@ -17,16 +15,17 @@ namespace torch_accelerated {
 /// @throws ArgumentError  two tensors have one name.
 TensorDict module_tensors(const TrainerState& state);
 
+/// The buffers alone, under the same names.
+TensorDict module_buffers(const TrainerState& state);
+
 /// The names of all parameters, also those that don't train.
 ParameterNames parameter_names(const TrainerState& state);
-
-/// What must be the same where a run goes on: names and values.
-std::vector<std::pair<std::string, std::string>> compared_config(const TrainerState& state);
 
 /// What all ranks have alike, at an update's boundary. Tensors are shared with the run.
 CheckpointContents run_contents(TrainerState& state);
 
-/// What this rank alone has: random generators, and sums of the epoch in progress.
+/// What this rank alone has: random generators, sums of the epoch in progress and, but on the main
+/// process, buffers.
 TensorDict rank_contents(TrainerState& state);
 
 /// Everything in it can be saved, or an error says what can't.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop, from a run down to an update. Evaluation stands in evaluation.cpp, what comes before
-// the first event in run_setup.cpp, construction and the steps' defaults in trainer_setup.cpp.
+// the first event in run_setup.cpp, construction and the steps' defaults in trainer_setup.cpp, a
+// program's own loop in own_loop.cpp.
 #include "torch_accelerated/trainer/trainer.h"
 
 #include <torch/torch.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "accelerator/device.h"
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/base/log.h"
@@ -62,45 +64,6 @@ RunResult Trainer::run(BatchSource& source, const TrainOptions& options) {
   return end_run();
 }
 
-void Trainer::start(TrainOptions options) {
-  state_->require_idle("start");
-  state_->guarded("start", OnError::kEndRun, [&] {
-    accelerator().together("start", [&] {
-      check_run("start", options, std::nullopt, *state_);
-      options.limit_eval_batches = limit_of_evaluation(options.limit_eval_batches);
-    });
-    open_checkpoint(options);
-    begin_run(nullptr, options);
-    begin_epoch();
-  });
-}
-
-StepOutput Trainer::step(const Batch& batch) {
-  auto& run = state_->own_loop("step");
-  if (run_config().max_updates && progress().update >= *run_config().max_updates) {
-    throw StateError(concat("step: the run has made its max_updates of ", *run_config().max_updates,
-                            "; call finish()"));
-  }
-  return state_->guarded("step", OnError::kEndRun, [&] {
-    const auto window = state_->window();
-    run.position = {.rows = batch.rows(),
-                    .window_rows = window == 1 && accelerator().world_size() == 1
-                                       ? std::optional(batch.rows())
-                                       : std::nullopt,
-                    .micro_batches = window,
-                    .is_last = (progress().micro_batch + 1) % window == 0};
-    return micro_batch(batch);
-  });
-}
-
-RunResult Trainer::finish() {
-  state_->own_loop("finish");
-  return state_->guarded("finish", OnError::kEndRun, [&] {
-    end_epoch();
-    return end_run();
-  });
-}
-
 void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
   auto& state = *state_;
   state.stop.clear();
@@ -111,10 +74,12 @@ void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
   state.progress = {};
   state.run.emplace(Run{.options = options, .source = source});
   state.run->resumption = std::move(state.resumption);
+  state.run->checkpoints = std::move(state.checkpoints);
   accelerator().together("train", [&] { state.prepare(*this); });
   set_up_run();
   training_run_start();
   state.notify(*this, &Callback::on_training_run_start, TrainingRunStart{run_config()});
+  for (auto& slot : state.optimizers) slot.note_new_groups();
   if (!resume()) sanity_evaluation();
 }
 
@@ -132,9 +97,11 @@ void Trainer::begin_epoch() {
   if (!resumption) ++state_->progress.epoch;
   state_->progress.micro_batch = 0;
   run.in_epoch = true;
+  run.place_in_window = 0;
   run.means.reset(state_->shards(), run_config().non_finite == NonFinite::kSkip);
   run.rows = 0;
   run.epoch_began = std::chrono::steady_clock::now();
+  reset_peak_device_bytes(accelerator().device());
   if (run.source != nullptr) {
     if (!run_config().accumulation_schedule.empty()) run.source->set_window(state_->window());
     run.source->start_epoch(state_->progress.epoch - 1);
@@ -240,7 +207,9 @@ void Trainer::complete_update(torch::optim::Optimizer& optimizer) {
 }
 
 void Trainer::note_update(const torch::optim::Optimizer& optimizer) {
-  state_->slot_of(optimizer).note_rates();
+  auto& slot = state_->slot_of(optimizer);
+  slot.note_new_groups();
+  slot.note_rates();
   if (&optimizer != state_->optimizers.front().optimizer) return;
   auto& progress = state_->progress;
   progress.loss = accelerator().window_loss(optimizer);
@@ -259,14 +228,15 @@ bool Trainer::is_usable(Gradients gradients, const torch::Tensor& norm) {
 void Trainer::end_epoch() {
   auto& state = *state_;
   auto& run = *state.run;
-  close_open_windows();
+  const bool update_ended = close_open_windows();
   run.in_epoch = false;
   const auto summary =
       state.summed_up(run.means, run.rows, seconds_since(run.epoch_began), "train_");
   run.train_metrics = summary.metrics;
   train_epoch_end();
   state.notify(*this, &Callback::on_train_epoch_end,
-               TrainEpochEnd{state_->progress.epoch, run.train_metrics});
+               TrainEpochEnd{state_->progress.epoch, run.train_metrics, update_ended,
+                             state_->progress.update});
 
   auto row = make_row(summary);
   run.metrics = row.metrics;
@@ -281,7 +251,7 @@ void Trainer::end_epoch() {
 }
 
 // A source that ended early, or finish(), leaves a window that still makes an update.
-void Trainer::close_open_windows() {
+bool Trainer::close_open_windows() {
   bool any = false;
   for (const auto& slot : state_->optimizers) {
     const bool is_open = accelerator().has_open_window(*slot.optimizer);
@@ -293,6 +263,7 @@ void Trainer::close_open_windows() {
     any = true;
   }
   if (any) end_update();
+  return any;
 }
 
 RunResult Trainer::end_run() {

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "accelerator/device.h"
 #include "base/text.h"
+#include "checkpoint/optimizer_options.h"
 #include "distributed/contract.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 #include "torch_accelerated/base/random_stream.h"
@@ -31,15 +33,31 @@ void add_loader(Contract& contract, const std::string& name, const BatchSource* 
 void add_optimizers(Contract& contract, const TrainerState& state) {
   const auto names = trainable_parameters(state);
   for (const auto& slot : state.optimizers) {
-    for (const auto& group : slot.optimizer->param_groups()) {
-      contract.add("optimizer '" + slot.name + "'", concat("group lr ", group.options().get_lr()));
-      for (const auto& parameter : group.params()) {
+    const auto what = "optimizer '" + slot.name + "'";
+    const auto options = described_options(*slot.optimizer);
+    const auto& groups = slot.optimizer->param_groups();
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      contract.add(what, concat("group ", i, ": ", options[i]));
+      for (const auto& parameter : groups[i].params()) {
         const auto known = names.find(parameter.unsafeGetTensorImpl());
-        contract.add("optimizer '" + slot.name + "' parameter",
-                     known == names.end() ? concat("of shape ", parameter.sizes())
-                                          : "'" + known->second + "'");
+        contract.add(what + " parameter", known == names.end()
+                                              ? concat("of shape ", parameter.sizes())
+                                              : "'" + known->second + "'");
       }
     }
+    if (slot.scheduler) {
+      contract.add("scheduler of " + what,
+                   slot.scheduler->name() + ": " + slot.scheduler->settings());
+    }
+  }
+}
+
+// Those that ask something of the run or keep state; others may be on some ranks only.
+void add_callbacks(Contract& contract, const CallbackList& callbacks) {
+  for (const auto& callback : callbacks) {
+    if (!callback->concerns_all_ranks() && callback->state().empty()) continue;
+    const auto settings = callback->settings();
+    contract.add("callback", callback->name() + (settings.empty() ? "" : ": " + settings));
   }
 }
 
@@ -73,11 +91,8 @@ void TrainerState::check_ranks() {
   if (!run->sharing.is_per_rank) add_loader(contract, "training", run->source);
   add_loader(contract, "evaluation", run->eval_source.get());
   add_optimizers(contract, *this);
-  for (const auto& callback : callbacks) {
-    if (callback->concerns_all_ranks()) contract.add("callback", callback->name());
-  }
+  add_callbacks(contract, callbacks);
   for (const auto& metric : metrics) contract.add("metric", metric.name);
-  contract.add("checkpoints", run->options.checkpoints.directory.empty() ? "none" : "kept");
   contract.check(accelerator->communicator());
 }
 
@@ -177,14 +192,19 @@ std::string TrainerState::agreed_stop_reason() {
 
 EpochSummary TrainerState::summed_up(const EpochMeans& means, std::int64_t rows, double seconds,
                                      std::string_view prefix) {
+  const auto peak = peak_device_bytes(accelerator->device());
   if (accelerator->world_size() == 1) {
-    return {EpochMeans::values({means.packed()}, prefix), rows, seconds};
+    return {EpochMeans::values({means.packed()}, prefix), rows, seconds, peak};
   }
-  const auto numbers = torch::tensor({static_cast<double>(rows), seconds}, torch::kFloat64);
+  const auto numbers =
+      torch::tensor({static_cast<double>(rows), seconds, peak.value_or(0)}, torch::kFloat64);
   EpochSummary summary{EpochMeans::values(accelerator->gather_objects(means.packed()), prefix)};
   const auto parts = accelerator->communicator().all_gather(numbers);
+  summary.peak_device_bytes = peak;
   for (const auto& part : parts) {
-    summary.rows += static_cast<std::int64_t>(part.const_data_ptr<double>()[0]);
+    const auto* of_rank = part.const_data_ptr<double>();
+    summary.rows += static_cast<std::int64_t>(of_rank[0]);
+    if (peak) summary.peak_device_bytes = std::max(*summary.peak_device_bytes, of_rank[2]);
   }
   // The main process's clock: what callbacks see has to be the same on all ranks.
   summary.seconds = parts.front().const_data_ptr<double>()[1];

@@ -131,6 +131,7 @@ void TrainerState::release_run() noexcept {
 
 void TrainerState::abandon_run() noexcept {
   resumption.reset();
+  checkpoints.reset();
   if (!run) return;
   // Half a window's gradients would leak into the next run.
   for (auto& slot : optimizers) slot.optimizer->zero_grad();

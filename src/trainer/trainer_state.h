@@ -34,6 +34,9 @@ struct OptimizerSlot {
   std::vector<double> rates = {};             // of the last update, one a param group
 
   void note_rates();
+
+  /// What groups that callbacks have added had before a schedule moves them.
+  void note_new_groups();
 };
 
 struct MetricSlot {
@@ -47,6 +50,7 @@ struct EpochSummary {
   MetricValues metrics = {};
   std::int64_t rows = 0;
   double seconds = 0;
+  std::optional<double> peak_device_bytes = {};  // of the device that had most in use
 };
 
 /// What exists from the start of a run to its end.
@@ -69,9 +73,8 @@ struct Run {
   bool in_epoch = false;
   std::unique_ptr<Resumption> resumption = nullptr;  // until the run has come to its place
   std::unique_ptr<RunCheckpoints> checkpoints = nullptr;
-  std::optional<Retain> save_due = {};                         // at the next update's boundary
-  std::optional<std::pair<std::int64_t, bool>> saved_at = {};  // update and in_epoch of the newest
-  std::int64_t first_update = 0;                               // of this process
+  std::optional<Retain> save_due = {};  // at the next update's boundary
+  std::int64_t first_update = 0;        // of this process
   std::int64_t first_epoch = 0;     // of the history's rows that were there before, the last one's
   bool evaluating = false;          // batches are being read for an evaluation
   EpochMeans means = {};            // of the epoch in progress
@@ -99,9 +102,10 @@ struct TrainerState {
   std::vector<OptimizerSlot> optimizers;               // the Trainer's own first
   std::vector<MetricSlot> metrics;
   std::unique_ptr<History> history = std::make_unique<InMemoryHistory>();
-  std::optional<RunConfig> config;         // of the run in progress, or of the last
-  Progress progress;                       // likewise
-  std::unique_ptr<Resumption> resumption;  // opened for the run that is about to begin
+  std::optional<RunConfig> config;              // of the run in progress, or of the last
+  Progress progress;                            // likewise
+  std::unique_ptr<Resumption> resumption;       // opened for the run that is about to begin
+  std::unique_ptr<RunCheckpoints> checkpoints;  // likewise
   std::optional<Run> run;
   StopRequest stop;
   bool initialised = false;

@@ -46,7 +46,9 @@ TrainOptions with_trial_limits(TrainOptions options) {
     const bool sharded = options.deterministic_shards.has_value();  // then the limit is of updates
     options.num_epochs = 1;
     options.accumulation_schedule = {};
-    options.limit_train_batches = sharded ? 1 : options.gradient_accumulation_steps;
+    if (options.limit_train_batches.value_or(1) > 0) {  // else it is told as wrong
+      options.limit_train_batches = sharded ? 1 : options.gradient_accumulation_steps;
+    }
     if (options.limit_eval_batches.value_or(1) > 0) options.limit_eval_batches = 1;
     options.sanity_eval_batches = std::min<std::int64_t>(options.sanity_eval_batches, 1);
   }

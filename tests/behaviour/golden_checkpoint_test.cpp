@@ -10,25 +10,34 @@
 #include <set>
 #include <string>
 
+#include "checkpoint/state_text.h"
+#include "support/file_bytes.h"
 #include "support/resumable_run.h"
 #include "support/temp_dir.h"
 
 namespace tests {
 namespace {
 
+using torch_accelerated::testing::names_in;
 using torch_accelerated::testing::TempDir;
 
 std::filesystem::path golden(const std::string& name) {
   return std::filesystem::path(__FILE__).parent_path().parent_path() / "checkpoint/golden" / name;
 }
 
-std::set<std::string> names_in(const std::filesystem::path& folder) {
-  std::set<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    names.insert(entry.path().filename().string());
+// The names in state.json; those of the run's table apart, to which a version may add fields, as
+// only those that both have are compared.
+struct Keys {
+  explicit Keys(const std::filesystem::path& checkpoint) {
+    const auto file = checkpoint / "state.json";
+    for (const auto& [name, value] :
+         ta::parse_state_text(torch_accelerated::testing::read_bytes(file), file.string())) {
+      (name.starts_with("config/") ? of_table : others).insert(name);
+    }
   }
-  return names;
-}
+  std::set<std::string> of_table;
+  std::set<std::string> others;
+};
 
 TEST(GoldenCheckpoint, OfFormat1IsGoneOnWith) {
   const TempDir whole_folder;
@@ -43,8 +52,9 @@ TEST(GoldenCheckpoint, OfFormat1IsGoneOnWith) {
   EXPECT_EQ(again.trainer().history().rows().size(), whole.trainer().history().rows().size());
 }
 
-// A file that comes or goes is another format, which needs a number and a golden folder of its own.
-TEST(GoldenCheckpoint, OfThePresentFormatHasTheFilesThatAreWrittenNow) {
+// A file that comes or goes, or a name that goes, is another format, which needs a number and a
+// golden folder of its own.
+TEST(GoldenCheckpoint, OfThePresentFormatHasTheFilesAndNamesThatAreWrittenNow) {
   const TempDir folder;
   ResumableRun cut(folder.path());
   cut.stop_after(7);
@@ -52,6 +62,10 @@ TEST(GoldenCheckpoint, OfThePresentFormatHasTheFilesThatAreWrittenNow) {
   const auto written = ta::latest_checkpoint(folder.path() / "checkpoints");
   ASSERT_TRUE(written.has_value());
   EXPECT_EQ(names_in(*written), names_in(golden("format-1")));
+  const Keys before(golden("format-1"));
+  const Keys now(*written);
+  EXPECT_THAT(now.others, testing::IsSupersetOf(before.others));
+  EXPECT_THAT(now.of_table, testing::IsSupersetOf(before.of_table));
   if (const char* target = std::getenv("TORCH_ACCELERATED_WRITE_GOLDEN")) {
     std::filesystem::copy(*written, target, std::filesystem::copy_options::recursive);
   }

@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// What trainers have got wrong before, each claim by its name, where no other test has it already.
+// What trainers have got wrong before (D1 to D21), each claim by its name, where no other test has
+// it already. The others stand where they belong:
+//   D1, D2  callbacks/step_based_evaluation_test.cpp, trainer/trial_options_test.cpp
+//   D4, D5  callbacks/wsd_checkpoint_test.cpp, schedulers/schedule_test.cpp
+//   D6, D7  behaviour/resume_test.cpp, trainer/checkpointing_test.cpp
+//   D8      schedulers/cosine_test.cpp
+//   D9, D10 schedulers/schedule_test.cpp, ranks/run_options_ranks_test.cpp
+//   D11     ranks/non_finite_ranks_test.cpp
+//   D12     behaviour/accumulation_test.cpp, behaviour/weighted_clipping_test.cpp
+//   D13     finetuning/model_freezer_test.cpp
+//   D15     schedulers/schedule_test.cpp
+//   D17     callbacks/model_ema_test.cpp
+//   D18     behaviour/accumulation_test.cpp
+//   D19     accelerator/device_reads_test.cpp
+//   D21     callbacks/save_best_model_test.cpp, ranks/resumable_test.cpp
 #include <gmock/gmock.h>
 
 #include "support/tiny.h"

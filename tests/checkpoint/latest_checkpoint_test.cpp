@@ -51,6 +51,22 @@ TEST(LatestCheckpoint, PassesOverADamagedManifestAndSaysSo) {
   EXPECT_EQ(std::count(warning.begin(), warning.end(), '\n'), 1);
 }
 
+TEST(BestCheckpoint, IsTheEarliestWithTheBestMetricOrNothing) {
+  const TempDir temp;
+  CheckpointFolder folder(temp.path());
+  folder.lock();
+  testing::save_checkpoint(folder, 1, "a");
+  EXPECT_FALSE(best_checkpoint(temp.path()));
+  const auto low = testing::save_checkpoint(folder, 2, "b", 0.5);
+  const auto high = testing::save_checkpoint(folder, 3, "c", 2.0);
+  testing::save_checkpoint(folder, 4, "d", 0.5);
+  testing::save_checkpoint(folder, 5, "e", 1.0);
+  EXPECT_EQ(best_checkpoint(temp.path()), low.path);
+  EXPECT_EQ(best_checkpoint(temp.path(), Better::kHigher), high.path);
+  testing::write_bytes(low.path / "manifest.json", "{}");
+  EXPECT_EQ(best_checkpoint(temp.path()), temp.path() / "update-000000004");
+}
+
 // Else a run would begin anew, and its checkpoints be taken for the latest.
 TEST(LatestCheckpoint, OfWhatIsNoDirectoryIsAnError) {
   const TempDir temp;

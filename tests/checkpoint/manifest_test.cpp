@@ -14,6 +14,8 @@
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/base/sha256.h"
 
+extern "C" int fuzz_manifest(const std::uint8_t* data, std::size_t size);
+
 namespace torch_accelerated {
 namespace {
 
@@ -236,7 +238,7 @@ TEST(Manifest, OfMoreFilesThanItMayHaveIsRefusedBeforeTheyAreTaken) {
 }
 
 // No crash, no other error than CheckpointError, and what is accepted is what it would be written
-// as. Half of them are sealed again, so that they get beyond the digest.
+// as. Sealed again they get beyond the digest, without that none but the good one does.
 TEST(Manifest, SurvivesMutations) {
   const std::uint64_t rounds = testing::is_long_run() ? 1'000'000 : 20'000;
   const std::string good = manifest_text(some_manifest());
@@ -246,15 +248,9 @@ TEST(Manifest, SurvivesMutations) {
     std::string text = good;
     const std::uint64_t changes = 1 + stream.below(4);
     for (std::uint64_t i = 0; i < changes; ++i) testing::mutate_text(text, stream);
-    const bool is_sealed_again = stream.below(2) == 0;
-    if (is_sealed_again) text = sealed_again(text);
-    try {
-      const Manifest manifest = parse_manifest(text, "mutated");
-      ++num_accepted;
-      EXPECT_EQ(manifest_text(manifest), text);
-      EXPECT_TRUE(is_sealed_again || text == good) << text;
-    } catch (const CheckpointError&) {
-    }
+    fuzz_manifest(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+    ASSERT_EQ(message(text) == "accepted", text == good) << text;
+    if (message(sealed_again(text)) == "accepted") ++num_accepted;
   }
   EXPECT_GT(num_accepted, rounds / 100);  // changed numbers and names are a manifest too
 }

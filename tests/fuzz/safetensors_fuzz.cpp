@@ -5,7 +5,7 @@
 //       -Dfuzz_safetensors=LLVMFuzzerTestOneInput tests/fuzz/safetensors_fuzz.cpp
 //       src/checkpoint/safetensors_{dtype,header,json,tokens,writer}.cpp
 //       src/base/{crc32c,crc32c_hardware,crc32c_table,error}.cpp
-//   ./a.out -max_len=4096 -rss_limit_mb=512 -malloc_limit_mb=64
+//   ./a.out -max_len=4096 -rss_limit_mb=512 -malloc_limit_mb=64 tests/checkpoint/golden/format-1
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -4,7 +4,7 @@
 //   clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude -Isrc -Itests
 //       -Dfuzz_state_text=LLVMFuzzerTestOneInput tests/fuzz/state_text_fuzz.cpp
 //       src/checkpoint/state_text.cpp src/base/error.cpp
-//   ./a.out -max_len=4096 -rss_limit_mb=512 -malloc_limit_mb=64
+//   ./a.out -max_len=4096 -rss_limit_mb=512 -malloc_limit_mb=64 tests/checkpoint/golden/format-1
 #include <cstddef>
 #include <cstdint>
 #include <string>

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 
 #include <functional>
-#include <limits>
 #include <stdexcept>
 
 #include "ranks/same_bits.h"
@@ -13,7 +12,6 @@
 namespace tests {
 namespace {
 
-using testing::AllOf;
 using testing::HasSubstr;
 
 /// Requests a stop at the end of one update, on one rank.
@@ -42,100 +40,6 @@ TEST(Agreement, AStopOnOneRankStopsAllAfterTheSameUpdate) {
   EXPECT_EQ(result.stop_reason, "rank " + std::to_string(last));
 }
 
-/// NaN in the rows with a negative target, of which one rank has one.
-ta::Mean loss_with_holes(const ta::TensorDict& outputs, const ta::Batch& batch) {
-  const auto hole =
-      torch::where(batch["hole"] != 0, torch::full({}, std::numeric_limits<float>::quiet_NaN()),
-                   torch::zeros({}));
-  return {(outputs.only() - batch["target"]).square().mean() + hole.sum()};
-}
-
-// One row of 8 in the second update has a hole: the last one, which the last rank has.
-ta::Batch rows_with_a_hole() {
-  auto rows = tiny_batch(32);
-  auto hole = torch::zeros({32});
-  hole[15] = 1;
-  return rows.set("hole", hole);
-}
-
-ta::RunResult train_over_hole(ta::Accelerator& ranks, torch::nn::Sequential net,
-                              ta::NonFinite policy) {
-  auto optimizer = sgd(net);
-  ta::Trainer trainer(net, ta::LossFunction(loss_with_holes), optimizer, ta::CallbackList(),
-                      &ranks);
-  return trainer.train(rows_with_a_hole(), {.num_epochs = 1,
-                                            .global_batch_size = 8,
-                                            .train_loader = {.shuffle = false},
-                                            .non_finite = policy});
-}
-
-TEST(Agreement, ALossThatIsNotFiniteOnOneRankThrowsOnAll) {
-  ta::Accelerator ranks;
-  const auto text = message_of<ta::NumericError>(
-      [&] { train_over_hole(ranks, tiny_net(), ta::NonFinite::kThrow); });
-  EXPECT_THAT(text, HasSubstr("the loss is not finite"));
-  EXPECT_THAT(text, HasSubstr("at update 1 of epoch 1"));
-  const int last = ranks.world_size() - 1;
-  EXPECT_THAT(text, HasSubstr(last > 0 ? "on rank " + std::to_string(last) : ""));
-}
-
-TEST(Agreement, ALossThatIsNotFiniteIsSkippedOrStopsOnAllRanks) {
-  ta::Accelerator ranks;
-  auto net = tiny_net();
-  const auto skipped = train_over_hole(ranks, net, ta::NonFinite::kSkip);
-  EXPECT_EQ(skipped.progress.update, 4);
-  EXPECT_EQ(skipped.progress.skipped_updates, 1);
-  expect_same_bits_everywhere(ranks, net);
-  auto other = tiny_net();
-  const auto stopped = train_over_hole(ranks, other, ta::NonFinite::kStop);
-  EXPECT_TRUE(stopped.was_stopped());
-  EXPECT_LE(stopped.progress.update, 3);
-  expect_same_bits_everywhere(ranks, other);
-}
-
-/// NaN on some ranks at some updates, drawn from a seed.
-class RandomHoles : public ta::Trainer {
- public:
-  using Trainer::Trainer;
-  std::int64_t holes = 0;  // of any rank
-
- protected:
-  ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
-    auto output = Trainer::calculate_train_batch_loss(batch);
-    const auto update = static_cast<std::uint64_t>(progress().update);
-    bool any = false;
-    for (int rank = 0; rank < accelerator().world_size(); ++rank) {
-      const bool hole =
-          ta::RandomStream(5, update, static_cast<std::uint64_t>(rank)).uniform() < 0.1;
-      any = any || hole;
-      if (!hole || rank != accelerator().rank()) continue;
-      output.loss = output.loss.numerator() * std::numeric_limits<double>::quiet_NaN();
-    }
-    holes += any ? 1 : 0;
-    return output;
-  }
-};
-
-TEST(Agreement, RandomLossesThatAreNotFiniteLeaveReplicasEqual) {
-  ta::Accelerator ranks;
-  auto net = tiny_net();
-  auto optimizer = sgd(net, 0.01);
-  RandomHoles trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
-  ta::set_log_level(ta::LogLevel::kError);
-  const auto result = trainer.train(tiny_batch(100), {.num_epochs = 100,
-                                                      .global_batch_size = 8,
-                                                      .max_updates = 1'000,
-                                                      .non_finite = ta::NonFinite::kSkip});
-  ta::set_log_level(ta::LogLevel::kInfo);
-  EXPECT_EQ(result.progress.update, 1'000);
-  EXPECT_GT(result.progress.skipped_updates, 50);
-  EXPECT_EQ(result.progress.skipped_updates, trainer.holes);
-  expect_same_bits_everywhere(ranks, net);
-}
-
-// --- Ranks that don't fit together
-// ----------------------------------------------------------------
-
 TEST(Agreement, AllRanksFireTheSameEvents) {
   ta::Accelerator ranks;
   std::vector<std::string> trace;
@@ -153,30 +57,6 @@ TEST(Agreement, AllRanksFireTheSameEvents) {
   for (const auto& event : trace) joined += event + "\n";
   EXPECT_THAT(joined, HasSubstr("on_train_step_end 2 update 2"));
   for (const auto& other : ranks.gather_objects(joined)) EXPECT_EQ(other, joined);
-}
-
-TEST(Agreement, ASkippedUpdateIsLeftOutOfTheLossAsAWhole) {
-  const auto trained = [](ta::World world, std::int64_t steps) {
-    ta::Accelerator accelerator(std::move(world));
-    auto net = tiny_net();
-    auto optimizer = sgd(net);
-    ta::Trainer trainer(net, ta::LossFunction(loss_with_holes), optimizer, ta::CallbackList(),
-                        &accelerator);
-    return trainer
-        .train(rows_with_a_hole(), {.num_epochs = 1,
-                                    .global_batch_size = 8,
-                                    .gradient_accumulation_steps = steps,
-                                    .train_loader = {.shuffle = false},
-                                    .non_finite = ta::NonFinite::kSkip})
-        .metrics["train_loss"];
-  };
-  ta::set_log_level(ta::LogLevel::kError);
-  const auto expected = trained(ta::make_single_world(), 1);
-  for (const std::int64_t steps : {1, 2, 4}) {
-    // In float32: micro-batches of other sizes round otherwise.
-    EXPECT_NEAR(trained(ta::make_world(), steps), expected, 1e-5 * expected) << steps;
-  }
-  ta::set_log_level(ta::LogLevel::kInfo);
 }
 
 /// Says that it has more batches than it has.
@@ -315,9 +195,6 @@ TEST(Agreement, InACallersCommunicatorAFailureIsThrownOnEveryRank) {
   EXPECT_EQ(ta::Accelerator().gather(torch::ones({1})).numel(), ranks.world_size());
 }
 
-// --- Evaluation, gathers
-// ---------------------------------------------------------------------------
-
 TEST(Agreement, EverySampleIsEvaluatedOnce) {
   ta::Accelerator ranks;
   ta::Accelerator alone(ta::make_single_world());
@@ -340,45 +217,6 @@ TEST(Agreement, EverySampleIsEvaluatedOnce) {
     EXPECT_NEAR(together.metrics["eval_loss"], single.metrics["eval_loss"], 1e-12);
     EXPECT_EQ(together.metrics["eval_hits"], single.metrics["eval_hits"]);  // of whole numbers
   }
-}
-
-TEST(Agreement, GatherKeepsEveryRow) {
-  ta::Accelerator ranks;
-  const int rank = ranks.rank();
-  for (const auto dtype : {torch::kFloat32, torch::kInt64, torch::kBool, torch::kBFloat16}) {
-    const auto mine = torch::full({rank % 3, 2}, rank % 2, torch::kInt64).to(dtype);
-    const auto all = ranks.gather(mine);
-    std::int64_t row = 0;
-    for (int from = 0; from < ranks.world_size(); ++from) {
-      for (int i = 0; i < from % 3; ++i, ++row) {
-        EXPECT_EQ(all[row][0].to(torch::kInt64).item<std::int64_t>(), from % 2);
-      }
-    }
-    EXPECT_EQ(all.size(0), row);
-  }
-  // Padding fills up what is shorter; a real row that looks like padding stays.
-  const auto wide = torch::full({2, rank + 1}, -1.0);
-  const auto padded = ranks.gather(wide, -1.0);
-  EXPECT_EQ(padded.size(0), 2 * ranks.world_size());
-  EXPECT_EQ(padded.size(1), ranks.world_size());
-}
-
-TEST(Agreement, HelpersDoWhatTheySay) {
-  ta::Accelerator ranks;
-  const int size = ranks.world_size();
-  EXPECT_EQ(ranks.reduce(torch::ones({2}))[0].item<float>(), static_cast<float>(size));
-  EXPECT_EQ(ranks.broadcast(torch::full({1}, ranks.rank()), size - 1).item<int>(), size - 1);
-  EXPECT_EQ(ranks.gather_objects("r" + std::to_string(ranks.rank())).back(),
-            "r" + std::to_string(size - 1));
-  EXPECT_TRUE(ranks.any(ranks.rank() == size - 1));
-  EXPECT_FALSE(ranks.any(false));
-  int runs = 0;
-  ranks.main_process_first([&] { ++runs; });
-  EXPECT_EQ(runs, 1);
-  if (ranks.rank() == size - 1) ranks.set_trigger(ta::Trigger::kCheckpoint);
-  ranks.exchange_triggers();
-  EXPECT_TRUE(ranks.is_triggered(ta::Trigger::kCheckpoint));
-  EXPECT_FALSE(ranks.is_triggered(ta::Trigger::kEvaluation));
 }
 
 TEST(Agreement, SyncBatchNormGivesTheOneProcessResult) {

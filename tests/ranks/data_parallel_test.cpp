@@ -2,59 +2,12 @@
 // A run on several ranks against the same run in one process, which each rank makes by itself.
 #include <gmock/gmock.h>
 
-#include <cmath>
-
+#include "ranks/compared_run.h"
 #include "ranks/same_bits.h"
 #include "support/tiny.h"
 
 namespace tests {
 namespace {
-
-/// What a run ended with.
-struct Ended {
-  torch::nn::Sequential net;
-  ta::RunResult result;
-  std::vector<double> losses;  // of each update
-};
-
-/// Writes down the loss of each update.
-class Losses : public ta::Callback {
- public:
-  explicit Losses(std::vector<double>& losses) : losses_(&losses) {}
-  void on_train_step_end(ta::Trainer& trainer, const ta::TrainStepEnd& event) override {
-    if (event.update_ended) losses_->push_back(trainer.progress().loss);
-  }
-
- private:
-  std::vector<double>* losses_;
-};
-
-struct Setting {
-  ta::TrainOptions options;
-  ta::Dataset dataset;
-  torch::Dtype dtype = torch::kFloat64;
-  ta::LossFunction loss = torch::nn::MSELoss();
-};
-
-Ended train(const Setting& setting, ta::Accelerator& accelerator) {
-  // Rank 0's weights count: the others' are drawn from other seeds.
-  Ended ended{tiny_net(7 + static_cast<std::uint64_t>(accelerator.rank()), setting.dtype), {}, {}};
-  auto optimizer = sgd(ended.net);
-  ta::Trainer trainer(ended.net, setting.loss, optimizer, ta::CallbackList(Losses(ended.losses)),
-                      &accelerator);
-  trainer.add_metric("error", [](const ta::TensorDict& outputs, const ta::Batch& batch) {
-    return ta::Mean((outputs.only() - batch["target"]).abs().mean());
-  });
-  ended.result = trainer.train(setting.dataset, setting.options);
-  return ended;
-}
-
-void expect_near(const std::vector<double>& a, const std::vector<double>& b, double tolerance) {
-  ASSERT_EQ(a.size(), b.size());
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    EXPECT_NEAR(a[i], b[i], tolerance * std::abs(b[i])) << "at " << i;
-  }
-}
 
 void expect_one_process_result(const Setting& setting, double tolerance) {
   ta::Accelerator ranks;
@@ -335,75 +288,6 @@ TEST(DataParallel, BuffersAreUsedAgainInTheNextRun) {
   const auto before = ranks.gradient_reductions();
   train(setting, ranks);
   EXPECT_EQ(ranks.gradient_reductions() - before, updates);  // none that makes memory
-}
-
-// Each rank has rows of its own; one process has them all, weighted alike.
-TEST(DataParallel, RowsPerRankWeighExactly) {
-  ta::Accelerator ranks;
-  const int size = ranks.world_size();
-  const std::vector<std::int64_t> lengths{7, 5, 0, 3};
-  const auto all = tiny_batch(15, 1, torch::kFloat64);
-  std::int64_t first = 0;
-  for (int rank = 0; rank < ranks.rank(); ++rank) first += lengths[static_cast<std::size_t>(rank)];
-  const auto mine = lengths[static_cast<std::size_t>(ranks.rank())];
-  std::int64_t total = 0;
-  for (int rank = 0; rank < size; ++rank) total += lengths[static_cast<std::size_t>(rank)];
-  const auto slice = [&](std::int64_t begin, std::int64_t count) {
-    return ta::Batch{{"data", all["data"].narrow(0, begin, count)},
-                     {"target", all["target"].narrow(0, begin, count)}};
-  };
-  // One update an epoch: its rows are all ranks' rows.
-  const auto together = train({.options = {.num_epochs = 6,
-                                           .per_device_batch_size = 2,
-                                           .gradient_accumulation_steps = 4,
-                                           .rows = ta::Rows::kPerRank},
-                               .dataset = slice(first, mine)},
-                              ranks);
-  ta::Accelerator alone(ta::make_single_world());
-  const auto single =
-      train({.options = {.num_epochs = 6, .global_batch_size = total}, .dataset = slice(0, total)},
-            alone);
-  EXPECT_EQ(together.result.progress.update, 6);
-  EXPECT_LE(relative_difference(*together.net, *single.net), 1e-12);
-}
-
-/// Batches of 2 rows, `count` of them; tells its length or not.
-class Stream : public ta::BatchSource {
- public:
-  Stream(std::int64_t count, bool sized) : count_(count), sized_(sized) {}
-  std::optional<ta::Batch> next() override {
-    if (given_ == count_) return std::nullopt;
-    return tiny_batch(2, static_cast<std::uint64_t>(++given_), torch::kFloat64);
-  }
-  std::optional<std::int64_t> size() const override {
-    return sized_ ? std::optional(count_) : std::nullopt;
-  }
-  void start_epoch(std::int64_t) override { given_ = 0; }
-
- private:
-  std::int64_t count_;
-  bool sized_;
-  std::int64_t given_ = 0;
-};
-
-TEST(DataParallel, StreamsOfAnyLengthPerRankEndTogether) {
-  for (const bool sized : {true, false}) {
-    for (const std::int64_t steps : {1, 3}) {
-      ta::Accelerator ranks;
-      auto net = tiny_net(7, torch::kFloat64);
-      auto optimizer = sgd(net);
-      ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &ranks);
-      const std::vector<std::int64_t> lengths{4, 7, 1, 5};
-      Stream stream(lengths[static_cast<std::size_t>(ranks.rank())], sized);
-      const auto result =
-          trainer.train(stream, {.num_epochs = 2, .gradient_accumulation_steps = steps});
-      std::int64_t longest = 0;
-      for (int rank = 0; rank < ranks.world_size(); ++rank) {
-        longest = std::max(longest, lengths[static_cast<std::size_t>(rank)]);
-      }
-      EXPECT_EQ(result.progress.update, 2 * ((longest + steps - 1) / steps)) << sized << steps;
-    }
-  }
 }
 
 }  // namespace

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 
 #include <ostream>
+#include <random>
+#include <string>
+#include <vector>
 
 #include "ranks/job.h"
 
@@ -19,6 +22,15 @@ struct Fault {
 };
 
 inline void PrintTo(const Fault& fault, std::ostream* out) { *out << fault.name; }
+
+/// For the trials of one test, such as which rank is at fault: others than another test's, and the
+/// same in each run with one seed.
+inline std::mt19937_64 random_of(const std::string& test) {
+  std::vector<std::uint64_t> words(test.begin(), test.end());
+  words.push_back(seed_of_trials());
+  std::seed_seq seeds(words.begin(), words.end());
+  return std::mt19937_64(seeds);
+}
 
 /// Expects that a job has ended as `fault` says, of which `rank` is at fault.
 inline void expect_end(const JobEnd& end, const Fault& fault, int rank) {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // mpirun -n N fault_program FAULT RANK TRANSPORT TIMEOUT_MS: twenty rounds of communication, in the
-// fifth of which RANK does what FAULT says. Prints "fault at <ns>" to stdout before.
+// fifth of which RANK does what FAULT says; "before" the first round, or at a "second" world after
+// it. Prints "fault at <ns>" to stdout before.
+//
+// TRANSPORT: "window"; "messages"; "buffer", a window where sums are made in a buffer; "callers",
+// where the program has initialised MPI, and "given", where it gives its communicator, too.
+#include <mpi.h>
 #include <torch/torch.h>
 #include <unistd.h>
 
@@ -15,8 +20,8 @@
 #include <thread>
 
 #include "torch_accelerated/base/error.h"
+#include "torch_accelerated/distributed/mpi.h"
 #include "torch_accelerated/distributed/run.h"
-#include "torch_accelerated/distributed/world.h"
 
 namespace {
 
@@ -29,9 +34,15 @@ void print_time() {
   std::fflush(stdout);
 }
 
-void sum(ta::Communicator& communicator, const torch::TensorOptions& options, std::int64_t numel) {
-  std::vector<torch::Tensor> tensors{torch::ones({numel}, options)};
+void sum(ta::Communicator& communicator, const torch::Tensor& tensor) {
+  std::vector<torch::Tensor> tensors{tensor.fill_(1)};
   communicator.all_reduce(tensors);
+  if (!tensor.eq(communicator.size()).all().item<bool>()) throw ta::DataError("a sum is wrong");
+}
+
+[[noreturn]] void hang() {
+  print_time();
+  for (;;) pause();
 }
 
 const std::map<std::string, std::function<void(ta::World&)>>& faults() {
@@ -57,33 +68,63 @@ const std::map<std::string, std::function<void(ta::World&)>>& faults() {
        }},
       {"alone", [](ta::World& world) { world.control->all_gather(torch::ones({3})); }},
       {"other_operation", [](ta::World& world) { world.gradients->barrier(); }},
-      {"other_count", [](ta::World& world) { sum(*world.gradients, torch::kFloat32, 2'999); }},
-      {"other_dtype", [](ta::World& world) { sum(*world.gradients, torch::kInt32, 3'000); }}};
+      {"other_count", [](ta::World& world) { sum(*world.gradients, torch::ones({2'999})); }},
+      {"other_dtype",
+       [](ta::World& world) { sum(*world.gradients, torch::ones({3'000}, torch::kInt32)); }},
+      {"mpi_error", [](ta::World&) { setenv("TESTS_MPI_ERROR", "1", 1); }}};
   return all;
 }
 
+ta::World make_world(const std::string& fault, const std::string& transport, int timeout_ms) {
+  // A rank that doesn't come is waited for as long as one that goes, others may start slowly.
+  const int patience = fault == "before" || fault == "second" ? 1 : 5;
+  const ta::WorldOptions options{.shared_window = transport != "messages",
+                                 .start_timeout = std::chrono::milliseconds(timeout_ms * patience)};
+  return transport == "given" ? ta::make_world(MPI_COMM_WORLD, options) : ta::make_world(options);
+}
+
 void work(const std::string& fault, int rank, const std::string& transport, int timeout_ms) {
-  auto world = ta::make_world({.shared_window = transport == "window"});
+  const char* launched = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (fault == "before" && std::atoi(launched) == rank) hang();
+  auto world = make_world(fault, transport, timeout_ms);
+  if (fault == "second") {
+    if (world.rank() == rank) hang();
+    make_world(fault, transport, timeout_ms);
+  }
   world.gradients->set_timeout(std::chrono::milliseconds(timeout_ms));
   world.control->set_timeout(std::chrono::milliseconds(timeout_ms));
+  auto tensor = torch::ones({3'000});
+  if (transport == "buffer") tensor = world.gradients->make_buffer(3'000, tensor);
   for (int round = 0; round < 20; ++round) {
     if (round == 5 && world.rank() == rank) {
       print_time();
       faults().at(fault)(world);
     }
-    sum(*world.gradients, torch::kFloat32, 3'000);
+    sum(*world.gradients, tensor);
     if (round % 4 == 3) world.control->barrier();
   }
   // A rank that has more to do than the others.
   if (world.rank() == rank) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   world.close();
   if (world.rank() == rank) std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  std::printf("rank %d is done\n", world.rank());
+  int is_initialized = 0;
+  MPI_Initialized(&is_initialized);
+  std::printf("rank %d is done, MPI_Initialized is %d\n", world.rank(), is_initialized);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 5) return 64;
-  return ta::run([&] { work(argv[1], std::atoi(argv[2]), argv[3], std::atoi(argv[4])); });
+  const std::string transport = argv[3];
+  const bool is_callers = transport == "callers" || transport == "given";
+  if (is_callers) MPI_Init(&argc, &argv);
+  const int status =
+      ta::run([&] { work(argv[1], std::atoi(argv[2]), transport, std::atoi(argv[4])); });
+  if (!is_callers) return status;
+  int is_finalized = 0;
+  MPI_Finalized(&is_finalized);
+  std::printf("MPI_Finalized is %d\n", is_finalized);
+  MPI_Finalize();
+  return status;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
-#include <random>
+#include <string>
+#include <vector>
 
 #include "ranks/fault.h"
 
@@ -16,6 +17,8 @@ constexpr double kTimeout = 2;
 // What the launcher takes to see a lost process, and to end the others.
 constexpr double kLaunchers = 2;
 constexpr double kAtOnce = 0.5;
+// What it takes to do so where there is no MPI yet to end the job by.
+constexpr double kWithoutMpi = 1.5;
 
 constexpr Fault kFaults[] = {
     {"kill", 137, kLaunchers, 0, ""},
@@ -27,29 +30,31 @@ constexpr Fault kFaults[] = {
     {"throw_int", 70, kAtOnce, 1, "rank R: something was thrown"},
     {"bad_alloc", 71, kAtOnce, 1, "rank R: out of memory"},
     {"abort", 74, kAtOnce, 1, "rank 9, update 3: no disk"},
-    {"stop", 75, kTimeout + kAtOnce, 1, "rank R did not come within 2000 ms"},
-    {"sleep", 75, kTimeout + kAtOnce, 1, "rank R did not come within 2000 ms"},
-    {"alone", 75, kTimeout + kAtOnce, 1, "did not come within 2000 ms"},
+    {"before", 75, kTimeout + kWithoutMpi, 1, "not all ranks came within 2000 ms"},
+    {"second", 75, kTimeout + kAtOnce, 1, "not all ranks came within 2000 ms"},
+    {"stop", 75, kTimeout + kAtOnce, 1,
+     "rank R did not come within 2000 ms, last seen in all_reduce number 5"},
+    {"sleep", 75, kTimeout + kAtOnce, 1,
+     "rank R did not come within 2000 ms, last seen in all_reduce number 5"},
+    {"alone", 75, kTimeout + kAtOnce, 1, " did not come within 2000 ms, last seen in "},
     {"other_operation", 76, kAtOnce, 1, "barrier number 6"},
     {"other_count", 76, kAtOnce, 1, "Float [2999]"},
     {"other_dtype", 76, kAtOnce, 1, "Int [3000]"}};
 
-std::mt19937_64& random_numbers() {
-  static std::mt19937_64 random(seed_of_trials());
-  return random;
-}
-
+// In a long run, those of RELIABILITY.md: F1 for kills and F3 for three ways not to come.
 int trials_of(const Fault& fault) {
-  const bool kills = std::string(fault.name) == "kill";
-  return number_of_trials(kills ? 10 : 1, kills ? 200 : 20);
+  const std::string name = fault.name;
+  if (name == "kill") return number_of_trials(10, 200);
+  const bool hangs = name == "stop" || name == "sleep" || name == "alone";
+  return number_of_trials(1, hangs ? 100 : 20);
 }
 
 class RankFault : public testing::TestWithParam<Fault> {};
 
 TEST_P(RankFault, EndsTheJobAndIsToldOnce) {
   const auto& fault = GetParam();
+  auto random = random_of(fault.name);
   for (int trial = 0; trial < trials_of(fault); ++trial) {
-    auto& random = random_numbers();
     const int ranks = 2 + static_cast<int>(random() % 3);
     const int rank = static_cast<int>(random() % static_cast<unsigned>(ranks));
     const char* transport = random() % 3 == 0 ? "messages" : "window";
@@ -97,12 +102,75 @@ TEST(RankJob, WorksAtEveryThreadLevel) {
   }
 }
 
+// Starts the program as a launcher does whose ranks MPI knows nothing of.
+JobEnd run_with_foreign_launcher(const char* transport) {
+  return run_job(1, {"env", "-u", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE=2", FAULT_PROGRAM, "none", "0",
+                     transport, "5000"});
+}
+
 TEST(RankJob, ForeignLauncherIsRefusedWithItsName) {
-  const auto end = run_job(1, {"env", "-u", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE=2", FAULT_PROGRAM,
-                               "none", "0", "window", "5000"});
+  const auto end = run_with_foreign_launcher("window");
   EXPECT_EQ(end.status, 70);
   EXPECT_THAT(end.err, HasSubstr("PMI_SIZE=2, set by a PMI launcher"));
   EXPECT_THAT(end.err, HasSubstr("MPI knows of one"));
+}
+
+TEST(RankJob, ForeignLauncherIsRefusedInACallersMpiToo) {
+  for (const char* transport : {"callers", "given"}) {
+    const auto end = run_with_foreign_launcher(transport);
+    EXPECT_EQ(end.status, 70) << transport;
+    EXPECT_THAT(end.err, HasSubstr("PMI_SIZE=2, set by a PMI launcher")) << transport;
+    EXPECT_THAT(end.out, HasSubstr("MPI_Finalized is 0")) << transport;
+  }
+}
+
+TEST(RankJob, OneProcessDoesNotTouchMpi) {
+  const auto end = run_job(1, {"env", "-u", "OMPI_COMM_WORLD_SIZE", "-u", "PMIX_RANK",
+                               FAULT_PROGRAM, "none", "9", "window", "5000"});
+  EXPECT_EQ(end.status, 0) << end.err;
+  EXPECT_THAT(end.out, HasSubstr("rank 0 is done, MPI_Initialized is 0"));
+}
+
+// How often `part` stands in `text`.
+int count_of(const std::string& part, const std::string& text) {
+  int count = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(RankJob, AnotherMpiLibraryIsToldOnce) {
+  const auto end = run_job(3, {FAULT_PROGRAM, "none", "9", "window", "5000"},
+                           {"TESTS_MPI_LIBRARY=Open MPI v99.1, of nobody"});
+  EXPECT_EQ(end.status, 0) << end.err;
+  EXPECT_EQ(count_of("but Open MPI 99 is loaded", end.err), 1) << end.err;
+}
+
+TEST(RankJob, RanksWithDifferentMpiLibrariesAreRefused) {
+  const auto end = run_job(1, {FAULT_PROGRAM, "none", "9", "window", "5000", ":", "-n", "1", "env",
+                               "TESTS_MPI_LIBRARY=Open MPI v4.99, of nobody", FAULT_PROGRAM, "none",
+                               "9", "window", "5000"});
+  EXPECT_EQ(end.status, 76) << end.err;
+  EXPECT_EQ(count_of("make_world: the MPI library is ", end.err), 1) << end.err;
+  EXPECT_THAT(end.err, HasSubstr("and Open MPI v4.99, of nobody on rank 1"));
+  EXPECT_EQ(end.orphans, 0);
+}
+
+TEST(RankJob, AnErrorThatMpiReturnsIsToldOnce) {
+  const Fault fault{"mpi_error", 75, kAtOnce, 1, "rank R: MPI_Iallgather failed: MPI_ERR_COUNT"};
+  const auto end = run_job(3, {FAULT_PROGRAM, fault.name, "1", "messages", "5000"});
+  SCOPED_TRACE(end.err);
+  expect_end(end, fault, 1);
+}
+
+TEST(RankJob, SumsInOtherMemoryWhereThereIsNoWindowForABuffer) {
+  const std::vector<std::string> command = {FAULT_PROGRAM, "none", "9", "buffer", "5000"};
+  const char* warning = "too little shared memory in /dev/shm for a buffer of 12000 bytes";
+  const auto with = run_job(2, command);
+  EXPECT_EQ(with.status, 0) << with.err;
+  EXPECT_EQ(count_of(warning, with.err), 0);
+  const auto without = run_job(2, command, {"TESTS_WINDOWS=2"});
+  EXPECT_EQ(without.status, 0) << without.err;
+  EXPECT_EQ(count_of(warning, without.err), 1) << without.err;
 }
 
 }  // namespace

@@ -25,6 +25,10 @@ TEST(MpiLibrary, OfAnotherKindOrMajorVersionIsNamed) {
               HasSubstr("Open MPI 4 is loaded"));
 }
 
+TEST(MpiLibrary, OfAllRanksIsTheSameInTheTests) {
+  EXPECT_NO_THROW(torch_accelerated::detail::compare_mpi_libraries(MPI_COMM_WORLD));
+}
+
 TEST(MpiLibrary, IsTheOneThatTheTestsWereBuiltWith) {
   EXPECT_FALSE(compiled_mpi_library().empty());
 }

@@ -2,7 +2,8 @@
 //
 // mpirun -n N resumable_program DIR [SIGNAL RANK MS]: a run that saves after each update and goes
 // on from the newest checkpoint in DIR. RANK gets SIGNAL after MS milliseconds of training; -1 is
-// every rank. Prints "committed U", "stopped at U", and at the end the hash of the weights.
+// every rank, -2 is mpirun itself. Prints "committed U", "stopped at U", and at the end the hash of
+// the weights.
 #include <torch/torch.h>
 #include <torch_accelerated/torch_accelerated.h>
 #include <unistd.h>
@@ -11,10 +12,14 @@
 #include <cstdio>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace ta = torch_accelerated;
 
 namespace {
+
+constexpr int kEveryRank = -1;
+constexpr int kMpirun = -2;
 
 struct Shot {
   int number = 0;  // of the signal; none: 0
@@ -27,14 +32,12 @@ class Telling : public ta::Callback, public ta::OnCheckpoint {
   explicit Telling(const Shot& shot) : shot_(shot) {}
 
   void on_training_run_start(ta::Trainer& trainer, const ta::TrainingRunStart&) override {
-    const bool is_hit = shot_.rank == -1 || shot_.rank == trainer.accelerator().rank();
-    if (shot_.number == 0 || !is_hit) return;
-    std::thread([shot = shot_] {
-      std::this_thread::sleep_for(std::chrono::milliseconds(shot.after_ms));
-      ::kill(::getpid(), shot.number);
-    }).detach();
+    const bool is_hit = shot_.rank == kEveryRank || shot_.rank == trainer.accelerator().rank();
+    if (is_hit) shoot(::getpid());
   }
-  void on_train_step_end(ta::Trainer&, const ta::TrainStepEnd&) override {
+  void on_train_step_end(ta::Trainer& trainer, const ta::TrainStepEnd&) override {
+    // mpirun passes it on to all, so all must have come to where they take it.
+    if (shot_.rank == kMpirun && trainer.accelerator().is_main_process()) shoot(::getppid());
     std::this_thread::sleep_for(std::chrono::milliseconds(2));  // so that there is time for shots
   }
   void on_checkpoint_committed(ta::Trainer& trainer,
@@ -43,6 +46,15 @@ class Telling : public ta::Callback, public ta::OnCheckpoint {
   }
 
  private:
+  // Once.
+  void shoot(pid_t process) {
+    if (shot_.number == 0) return;
+    std::thread([process, shot = std::exchange(shot_, {})] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(shot.after_ms));
+      ::kill(process, shot.number);
+    }).detach();
+  }
+
   Shot shot_;
 };
 

@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 
 #include <filesystem>
-#include <memory>
 
+#include "ranks/shared_folder.h"
 #include "support/resumable_run.h"
 #include "support/temp_dir.h"
 
@@ -12,26 +12,6 @@ namespace tests {
 namespace {
 
 using torch_accelerated::testing::TempDir;
-
-/// A folder that all ranks see, gone when all are done with it.
-class SharedFolder {
- public:
-  explicit SharedFolder(ta::Accelerator& ranks) : ranks_(ranks) {
-    if (ranks.is_main_process()) own_ = std::make_unique<TempDir>();
-    path_ = ranks.gather_objects(own_ ? own_->path().string() : std::string()).front();
-  }
-  ~SharedFolder() { ranks_.barrier(); }
-  SharedFolder(const SharedFolder&) = delete;
-  SharedFolder& operator=(const SharedFolder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
-
- private:
-  ta::Accelerator& ranks_;
-  std::unique_ptr<TempDir> own_;
-  std::filesystem::path path_;
-};
 
 bool is_power_of_two(int ranks) { return (ranks & (ranks - 1)) == 0; }
 
@@ -140,13 +120,65 @@ TEST(ResumeOnRanks, OnAnotherNumberOfRanksGivesTheSameBitsInADeterministicRun) {
             whole.trainer().history().latest("train_loss"));
 }
 
+// Some ranks have been at their ends for a while where the run is cut.
+TEST(ResumeOnRanks, WhereEachBringsRowsOfItsOwnIsContinuationOnAsManyRanks) {
+  ta::Accelerator ranks;
+  const auto bring_own_rows = [&](ResumableRun& run) {
+    run.data() = tiny_batch(37 - 9 * ranks.rank(), 20 + static_cast<unsigned>(ranks.rank()),
+                            torch::kFloat64);
+    run.options().rows = ta::Rows::kPerRank;
+    run.options().global_batch_size.reset();
+    run.options().per_device_batch_size = 4;
+  };
+  const SharedFolder whole_folder(ranks);
+  ResumableRun whole(whole_folder.path(), &ranks);
+  bring_own_rows(whole);
+  whole.train();
+  for (const int update : {2, 5, 9}) {
+    const SharedFolder folder(ranks);
+    {
+      ResumableRun cut(folder.path(), &ranks);
+      bring_own_rows(cut);
+      cut.stop_after(update);
+      EXPECT_TRUE(cut.train().was_stopped());
+    }
+    ResumableRun again(folder.path(), &ranks);
+    bring_own_rows(again);
+    EXPECT_FALSE(again.train(ta::latest_checkpoint(folder.checkpoints())).was_stopped());
+    EXPECT_EQ(again.trace(), whole.trace()) << update;
+  }
+}
+
+TEST(ResumeOnRanks, WhereEachBringsRowsOfItsOwnIsRefusedOnAnotherNumberOfRanks) {
+  ta::Accelerator ranks;
+  if (ranks.world_size() == 1) return;
+  ta::Accelerator alone(ta::make_single_world());
+  const auto rows_of_ranks = [](ResumableRun& run) {
+    run.options().rows = ta::Rows::kPerRank;
+    run.options().global_batch_size.reset();
+    run.options().per_device_batch_size = 4;
+  };
+  const SharedFolder folder(ranks);
+  {
+    ResumableRun cut(folder.path(), &ranks);
+    rows_of_ranks(cut);
+    cut.stop_after(2);
+    cut.train();
+  }
+  if (!ranks.is_main_process()) return;
+  ResumableRun on_one(folder.path(), &alone);
+  rows_of_ranks(on_one);
+  const auto refused = message_of<ta::ArgumentError>(
+      [&] { on_one.train(ta::latest_checkpoint(folder.checkpoints())); });
+  EXPECT_THAT(refused, testing::HasSubstr("start as many"));
+}
+
 TEST(ResumeOnRanks, RefusesADirectoryThatNotAllRanksSee) {
   ta::Accelerator ranks;
   if (ranks.world_size() == 1) return;
   const TempDir own;  // another on each rank
   ResumableRun run(own.path(), &ranks);
-  EXPECT_THAT([&] { run.train(); },
-              testing::ThrowsMessage<ta::Error>(testing::HasSubstr("doesn't see")));
+  EXPECT_THAT(message_of<ta::Error>([&] { run.train(); }), testing::HasSubstr("doesn't see"));
 }
 
 }  // namespace

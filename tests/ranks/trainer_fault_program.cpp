@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mpirun -n N trainer_fault_program FAULT RANK TIMEOUT_MS: a run of a Trainer in which, at update
-// 5, RANK does what FAULT says. Prints "fault at <ns>" to stdout before.
+// mpirun -n N trainer_fault_program FAULT RANK TIMEOUT_MS: a run of a Trainer and an evaluation in
+// which RANK does what FAULT says, at update 5 or in the event of that name. Prints
+// "fault at <ns>" to stdout before.
 #include <torch/torch.h>
 #include <torch_accelerated/torch_accelerated.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <string>
 #include <thread>
@@ -49,6 +51,7 @@ class FaultyTrainer : public ta::Trainer {
  protected:
   ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
     if (is_time_for("loss")) fail();
+    if (fault_.name == "on_stop_training_error") request_stop("there would be no such event");
     if (is_time_for("int")) {
       print_time();
       throw 42;
@@ -106,7 +109,8 @@ struct Rows {
 /// Throws in the event that the fault is called after; "begin" never returns from the first.
 class FaultyCallback : public ta::Callback {
  public:
-  void on_init_end(ta::Trainer& trainer, const ta::InitEnd&) override {
+  void on_init_end(ta::Trainer& trainer, const ta::InitEnd& event) override {
+    fail(trainer, event);
     if (!is_fault(trainer, "begin")) return;
     print_time();
     for (;;) pause();
@@ -116,11 +120,21 @@ class FaultyCallback : public ta::Callback {
   void on_train_step_start(ta::Trainer& t, const ta::TrainStepStart& e) override { fail(t, e); }
   void on_train_step_end(ta::Trainer& t, const ta::TrainStepEnd& e) override { fail(t, e); }
   void on_train_epoch_end(ta::Trainer& t, const ta::TrainEpochEnd& e) override { fail(t, e); }
+  void on_eval_epoch_start(ta::Trainer& t, const ta::EvalEpochStart& e) override { fail(t, e); }
+  void on_eval_step_start(ta::Trainer& t, const ta::EvalStepStart& e) override { fail(t, e); }
   void on_eval_step_end(ta::Trainer& t, const ta::EvalStepEnd& e) override { fail(t, e); }
+  void on_eval_epoch_end(ta::Trainer& t, const ta::EvalEpochEnd& e) override { fail(t, e); }
   void on_training_run_epoch_end(ta::Trainer& t, const ta::TrainingRunEpochEnd& e) override {
     fail(t, e);
   }
   void on_training_run_end(ta::Trainer& t, const ta::TrainingRunEnd& e) override { fail(t, e); }
+  void on_evaluation_run_start(ta::Trainer& t, const ta::EvaluationRunStart& e) override {
+    fail(t, e);
+  }
+  void on_evaluation_run_end(ta::Trainer& t, const ta::EvaluationRunEnd& e) override { fail(t, e); }
+  void on_stop_training_error(ta::Trainer& t, const ta::StopTrainingError& e) override {
+    fail(t, e);
+  }
 
  private:
   static bool is_fault(ta::Trainer& trainer, const std::string& name) {
@@ -136,8 +150,13 @@ class FaultyCallback : public ta::Callback {
 
 void train(const Fault& fault) {
   const std::chrono::milliseconds timeout(fault.timeout_ms);
+  const char* launched = std::getenv("OMPI_COMM_WORLD_RANK");
+  if (fault.name == "before" && launched != nullptr && std::atoi(launched) == fault.rank) {
+    print_time();
+    for (;;) pause();
+  }
   // A rank that hangs before the first update is waited for as long as one that hangs later.
-  const int patience = fault.name == "begin" ? 1 : 5;
+  const int patience = fault.name == "begin" || fault.name == "before" ? 1 : 5;
   ta::Accelerator ranks({.device = "cpu", .timeout = timeout, .first_timeout = timeout * patience});
   torch::manual_seed(1);
   torch::nn::Sequential net(torch::nn::Linear(4, 3));
@@ -146,11 +165,10 @@ void train(const Fault& fault) {
   FaultyTrainer trainer(net, optimizer, ranks, fault);
   reading = &trainer;
   trainer.callbacks().add(FaultyCallback());
-  trainer.train(
-      ta::per_sample(Rows{&reading}),
-      {.num_epochs = 2,
-       .eval_dataset = ta::Batch{{"data", torch::zeros({9, 4})}, {"target", torch::zeros({9, 3})}},
-       .global_batch_size = 8});
+  const ta::Batch held_out{{"data", torch::zeros({9, 4})}, {"target", torch::zeros({9, 3})}};
+  trainer.train(ta::per_sample(Rows{&reading}),
+                {.num_epochs = 2, .eval_dataset = held_out, .global_batch_size = 8});
+  trainer.evaluate(held_out);
 }
 
 }  // namespace

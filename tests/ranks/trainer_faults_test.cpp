@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
-#include <random>
-
 #include "ranks/fault.h"
 
 namespace tests {
@@ -19,6 +17,7 @@ constexpr Fault kFaults[] = {{"dataset", 65, 0.5, 1, "a cable was pulled"},
                              {"kill", 137, 2, 0, ""},
                              {"hang", 75, 2.5, 1, kLate},
                              {"begin", 75, 2.5, 1, kLate},
+                             {"before", 75, 3.5, 1, "not all ranks came within 2000 ms"},
                              {"gather", 75, 2.5, 1, "did not come within 2000 ms"},
                              {"on_training_run_start", 70, 0.5, 1, "on_training_run_start failed"},
                              {"on_train_epoch_start", 70, 0.5, 1, "on_train_epoch_start failed"},
@@ -27,13 +26,20 @@ constexpr Fault kFaults[] = {{"dataset", 65, 0.5, 1, "a cable was pulled"},
                              {"on_train_epoch_end", 70, 0.5, 1, "on_train_epoch_end failed"},
                              {"on_eval_step_end", 70, 0.5, 1, "on_eval_step_end failed"},
                              {"on_training_run_epoch_end", 70, 0.5, 1, "on_training_run_epoch_end"},
-                             {"on_training_run_end", 70, 0.5, 1, "on_training_run_end failed"}};
+                             {"on_training_run_end", 70, 0.5, 1, "on_training_run_end failed"},
+                             {"on_init_end", 70, 0.5, 1, "on_init_end failed"},
+                             {"on_eval_epoch_start", 70, 0.5, 1, "on_eval_epoch_start failed"},
+                             {"on_eval_step_start", 70, 0.5, 1, "on_eval_step_start failed"},
+                             {"on_eval_epoch_end", 70, 0.5, 1, "on_eval_epoch_end failed"},
+                             {"on_evaluation_run_start", 70, 0.5, 1, "on_evaluation_run_start"},
+                             {"on_evaluation_run_end", 70, 0.5, 1, "on_evaluation_run_end failed"},
+                             {"on_stop_training_error", 70, 0.5, 1, "on_stop_training_error"}};
 
 class TrainerFault : public testing::TestWithParam<Fault> {};
 
 TEST_P(TrainerFault, OfOneRankEndsTheJobWithOneLine) {
   const auto& fault = GetParam();
-  std::mt19937_64 random(seed_of_trials());
+  auto random = random_of(fault.name);
   for (int trial = 0; trial < number_of_trials(1, 20); ++trial) {
     const int ranks = 2 + static_cast<int>(random() % 2);
     const int rank = static_cast<int>(random() % static_cast<unsigned>(ranks));

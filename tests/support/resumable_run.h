@@ -12,6 +12,7 @@
 #include <string>
 
 #include "support/tiny.h"
+#include "support/trace_text.h"
 #include "torch_accelerated/torch_accelerated.h"
 
 namespace tests {
@@ -99,6 +100,7 @@ class ResumableRun {
   }
 
   ta::TrainOptions& options() { return options_; }
+  ta::Dataset& data() { return data_; }
   ta::Trainer& trainer() { return trainer_; }
   const torch::nn::Sequential& net() const { return net_; }
 
@@ -112,34 +114,12 @@ class ResumableRun {
 
   /// Everything that a run leaves, but for times, as text.
   std::string trace() const {
-    std::ostringstream text;
-    text << std::hexfloat;
-    const auto add = [&](const std::string& name, const torch::Tensor& tensor) {
-      text << name << ':';
-      const auto flat = tensor.detach().to(torch::kFloat64).contiguous().view(-1);
-      for (std::int64_t i = 0; i < flat.numel(); ++i) text << ' ' << flat[i].item<double>();
-      text << '\n';
-    };
-    for (const auto& item : net_->named_parameters()) add(item.key(), item.value());
-    for (const auto& item : net_->named_buffers()) add(item.key(), item.value());
-    for (const auto& callback : trainer_callbacks()) {
-      const auto state = callback->state();
-      for (const auto& [name, value] : state.values()) {
-        text << callback->name() << '/' << name << ": ";
-        std::visit([&](const auto& typed) { put(text, typed); }, value);
-        text << '\n';
-      }
-      for (const auto& [name, tensor] : state.tensors()) add(callback->name() + "/" + name, tensor);
-    }
-    for (const auto& row : trainer_.history().rows()) {
-      text << "row " << row.epoch << ' ' << row.updates << ' ' << row.is_intermediate;
-      for (const auto& [name, value] : row.metrics) {
-        if (!is_time(name)) text << ' ' << name << '=' << value;
-      }
-      text << '\n';
-    }
-    text << "random " << next_random_ << '\n';
-    return text.str() + without_times("history.jsonl");
+    TraceText trace;
+    trace.add(*net_);
+    for (const auto& callback : trainer_callbacks()) trace.add(callback->name(), callback->state());
+    trace.add(trainer_.history());
+    trace.add("random", next_random_);
+    return trace.text() + without_times("history.jsonl");
   }
 
  private:
@@ -149,19 +129,6 @@ class ResumableRun {
                               torch::nn::Tanh(), torch::nn::Linear(6, 3));
     net->to(torch::kFloat64);
     return net;
-  }
-
-  static bool is_time(const std::string& name) {
-    return name == "seconds" || name == "eta_seconds" || name == "rows_per_second";
-  }
-
-  template <class Type>
-  static void put(std::ostream& out, const Type& value) {
-    if constexpr (std::is_same_v<Type, std::vector<double>>) {
-      for (const double number : value) out << number << ' ';
-    } else {
-      out << value;
-    }
   }
 
   const ta::CallbackList& trainer_callbacks() const {

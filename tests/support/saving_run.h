@@ -16,12 +16,13 @@
 
 namespace tests {
 
-/// A run of 2 epochs of 4 updates.
+/// A run of 2 epochs of 4 updates in one process, of fewer on several ranks.
 struct Saving {
-  explicit Saving(const std::filesystem::path& folder, torch::nn::Sequential given = tiny_net())
+  explicit Saving(const std::filesystem::path& folder, torch::nn::Sequential given = tiny_net(),
+                  ta::Accelerator* ranks = nullptr)
       : net(std::move(given)),
         optimizer(sgd(net)),
-        trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList()) {
+        trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), ranks) {
     options = {.num_epochs = 2,
                .eval_dataset = tiny_batch(4, 2),
                .per_device_batch_size = 2,
@@ -39,14 +40,19 @@ struct Saving {
   ta::TrainOptions options;
 };
 
-inline std::vector<std::string> committed(const torch_accelerated::testing::TempDir& folder) {
+/// The names of the committed checkpoints in the directory of a run, sorted.
+inline std::vector<std::string> committed(const std::filesystem::path& checkpoints) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "checkpoints")) {
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoints)) {
     if (std::filesystem::exists(entry.path() / "manifest.json"))
       names.push_back(entry.path().filename());
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+inline std::vector<std::string> committed(const torch_accelerated::testing::TempDir& folder) {
+  return committed(folder.path() / "checkpoints");
 }
 
 inline std::filesystem::path latest(const torch_accelerated::testing::TempDir& folder) {

@@ -11,6 +11,8 @@
 #include <optional>
 #include <thread>
 
+#include "checkpoint/checkpoint_files.h"
+#include "support/file_bytes.h"
 #include "support/file_size_limit.h"
 #include "support/saving_run.h"
 
@@ -21,8 +23,8 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::ThrowsMessage;
 using torch_accelerated::testing::FileSizeLimit;
+using torch_accelerated::testing::names_in;
 using torch_accelerated::testing::TempDir;
 
 TEST(Checkpoints, AreTakenWhenTheLastCallbackHasHadTheEventAndToldWhenTheyAreThere) {
@@ -34,6 +36,53 @@ TEST(Checkpoints, AreTakenWhenTheLastCallbackHasHadTheEventAndToldWhenTheyAreThe
   saving.train();
   EXPECT_THAT(committed(folder), ElementsAre("update-000000003"));
   EXPECT_THAT(*told, ElementsAre(3));
+}
+
+/// Keeps how many events it has had.
+class Counting : public ta::Callback {
+ public:
+  std::string name() const override { return "Counting"; }
+  void on_train_step_end(ta::Trainer&, const ta::TrainStepEnd&) override { ++steps_; }
+  void on_training_run_epoch_end(ta::Trainer&, const ta::TrainingRunEpochEnd&) override {
+    ++epochs_;
+  }
+  ta::State state() const override {
+    return ta::State().set("steps", steps_).set("epochs", epochs_);
+  }
+
+ private:
+  std::int64_t steps_ = 0;
+  std::int64_t epochs_ = 0;
+};
+
+std::int64_t counted(const fs::path& checkpoint, const std::string& what) {
+  return ta::SavedCheckpoint(checkpoint).values().get<std::int64_t>("callbacks/Counting/" + what);
+}
+
+TEST(Checkpoints, HaveWhatCallbacksBehindTheOneThatAsksHaveMadeOfTheSameEvent) {
+  const TempDir folder;
+  Saving saving(folder.path());
+  saving.trainer.callbacks().add(
+      AtUpdate(3, [](ta::Trainer& trainer) { trainer.save_checkpoint(); }));
+  saving.trainer.callbacks().add(ta::SaveCheckpoints({.every_epochs = 1, .at_end = false}));
+  saving.trainer.callbacks().add(Counting());
+  saving.train();
+  const auto checkpoints = folder.path() / "checkpoints";
+  EXPECT_EQ(counted(checkpoints / "update-000000003", "steps"), 3);
+  EXPECT_EQ(counted(checkpoints / "update-000000003", "epochs"), 0);
+  EXPECT_EQ(counted(checkpoints / "update-000000004", "epochs"), 1);
+  EXPECT_EQ(counted(checkpoints / "update-000000008", "epochs"), 2);
+}
+
+TEST(Checkpoints, ByTimeComeWithTheUpdateAfterIt) {
+  const TempDir folder;
+  Saving saving(folder.path());
+  saving.trainer.callbacks().add(AtUpdate(
+      2, [](ta::Trainer&) { std::this_thread::sleep_for(std::chrono::milliseconds(1010)); }));
+  saving.trainer.callbacks().add(
+      ta::SaveCheckpoints({.every = std::chrono::seconds(1), .at_end = false}));
+  saving.train();
+  EXPECT_THAT(committed(folder), ElementsAre("update-000000003"));
 }
 
 TEST(Checkpoints, RequestedFromAnotherThreadComeWithTheNextUpdate) {
@@ -69,6 +118,26 @@ TEST(Checkpoints, OfAProgramsOwnLoopAreSavedBetweenSteps) {
             saving.trainer.history().latest("train_loss"));
 }
 
+TEST(Checkpoints, OfAnOwnLoopThatHadBeenFinishedTakeNoMoreSteps) {
+  const TempDir folder;
+  Saving saving(folder.path());
+  saving.trainer.callbacks().add(ta::SaveCheckpoints());
+  saving.trainer.start(saving.options);
+  for (unsigned i = 1; i < 4; ++i) saving.trainer.step(tiny_batch(2, i));
+  saving.trainer.finish();
+
+  Saving again(folder.path());
+  again.options.resume_from = latest(folder);
+  again.trainer.start(again.options);
+  EXPECT_THAT(message_of<ta::StateError>([&] { again.trainer.step(tiny_batch(2)); }),
+              HasSubstr("come to its end"));
+  const auto result = again.trainer.finish();
+  EXPECT_EQ(result.progress.update, 3);
+  EXPECT_EQ(result.progress.epoch, 1);
+  EXPECT_EQ(again.trainer.history().rows().size(), 1U);
+  EXPECT_TRUE(equal_bits(*again.net, *saving.net));
+}
+
 TEST(Checkpoints, AreRefusedWhereNoneAreKept) {
   const TempDir folder;
   Saving saving(folder.path());
@@ -83,7 +152,7 @@ TEST(Checkpoints, KeepASecondJobOutOfTheirDirectory) {
   Saving first(folder.path());
   first.trainer.start(first.options);
   Saving second(folder.path());
-  EXPECT_THAT([&] { second.train(); }, ThrowsMessage<ta::StateError>(HasSubstr("another job")));
+  EXPECT_THAT(message_of<ta::StateError>([&] { second.train(); }), HasSubstr("another job"));
   first.trainer.step(tiny_batch(2));
   first.trainer.finish();
 }
@@ -101,12 +170,11 @@ TEST(Checkpoints, OfTensorsOrOptimizersThatCantBeSavedAreRefusedBeforeTraining) 
   auto net = tiny_net();
   Foreign foreign(net->parameters());
   ta::Trainer trainer(net, torch::nn::MSELoss(), foreign, ta::CallbackList());
-  EXPECT_THAT(
-      [&] {
-        trainer.train(tiny_batch(8),
-                      {.num_epochs = 1, .checkpoints = {.directory = folder.path() / "c"}});
-      },
-      ThrowsMessage<ta::ArgumentError>(AllOf(HasSubstr("Foreign"), HasSubstr("Stateful"))));
+  const auto refused = message_of<ta::ArgumentError>([&] {
+    trainer.train(tiny_batch(8),
+                  {.num_epochs = 1, .checkpoints = {.directory = folder.path() / "c"}});
+  });
+  EXPECT_THAT(refused, AllOf(HasSubstr("Foreign"), HasSubstr("Stateful")));
 
   Saving twice(folder.path());
   auto other = tiny_net();
@@ -115,8 +183,8 @@ TEST(Checkpoints, OfTensorsOrOptimizersThatCantBeSavedAreRefusedBeforeTraining) 
   holder->register_parameter("weight", torch::zeros({1}));
   twice.trainer.register_module("0", ta::Model(std::make_shared<Holder>(*holder),
                                                [](const ta::Batch& batch) { return batch; }));
-  EXPECT_THAT([&] { twice.train(); },
-              ThrowsMessage<ta::ArgumentError>(HasSubstr("the name '0.weight'")));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { twice.train(); }),
+              HasSubstr("the name '0.weight'"));
 }
 
 // Until that checkpoint is there; a slow disk isn't what is tested.
@@ -168,6 +236,39 @@ TEST_P(SaveFailures, MayBeWarningsAndTrainingGoesOn) {
   EXPECT_EQ(committed(folder).front(), "update-000000002");
   EXPECT_EQ(committed(folder).back().substr(0, 16), "update-000000008");
   EXPECT_EQ(fs::exists(folder.path() / "checkpoints" / "update-000000004"), false);
+}
+
+/// Keeps a tensor, which it hasn't got at first.
+class Hollow : public ta::Callback {
+ public:
+  ta::State state() const override { return ta::State().set_tensor("average", *tensor); }
+  std::shared_ptr<torch::Tensor> tensor = std::make_shared<torch::Tensor>();
+};
+
+TEST_P(SaveFailures, OfACallbackWhoseStateCantBeWrittenAreAsThoseOfADisk) {
+  const auto save = [](ta::Trainer& trainer) { trainer.save_checkpoint(); };
+  const TempDir folder;
+  Saving saving(folder.path());
+  saving.options.checkpoints.asynchronous = GetParam();
+  saving.options.checkpoints.on_failure = ta::SaveFailure::kWarn;
+  const auto tensor = saving.trainer.callbacks().add(Hollow()).tensor;
+  saving.trainer.callbacks().add(AtUpdate(2, save));
+  saving.trainer.callbacks().add(
+      AtStepEnd([&](ta::Trainer& trainer, const ta::TrainStepEnd& event) {
+        if (event.updates != 5) return;
+        *tensor = torch::ones(3);
+        trainer.save_checkpoint();
+      }));
+  EXPECT_EQ(saving.train().progress.update, 8);
+  EXPECT_THAT(names_in(folder.path() / "checkpoints"), ElementsAre("lock", "update-000000005"));
+
+  Saving throwing(folder.path());
+  throwing.options.checkpoints.asynchronous = GetParam();
+  throwing.trainer.callbacks().add(Hollow());
+  throwing.trainer.callbacks().add(AtUpdate(2, save));
+  EXPECT_THAT(message_of<ta::FileError>([&] { throwing.train(); }),
+              HasSubstr("the checkpoint of update 2 couldn't be saved"));
+  EXPECT_THAT(names_in(folder.path() / "checkpoints"), ElementsAre("lock", "update-000000005"));
 }
 
 /// A source of batches that can't be told where to go on.

@@ -90,5 +90,50 @@ TEST(MetricNames, ThatNoRowCanHaveAreRefusedBeforeTrainingWithTheNearest) {
   EXPECT_THAT(message("eval_loss", false), HasSubstr("eval_... need an eval_dataset"));
 }
 
+// Rates of further groups and optimizers have names too.
+TEST(MetricNames, NameEveryRate) {
+  auto net = tiny_net();
+  torch::optim::SGD optimizer(
+      std::vector<torch::optim::OptimizerParamGroup>{net[0]->as<torch::nn::Linear>()->parameters(),
+                                                     net[2]->as<torch::nn::Linear>()->parameters()},
+      torch::optim::SGDOptions(0.1));
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer,
+                      ta::CallbackList(Watching("learning_rate_1")));
+  EXPECT_EQ(trainer.train(tiny_batch(8), {.num_epochs = 1}).progress.update, 1);
+}
+
+/// Writes metrics of the names given.
+class Writing : public ta::Callback {
+ public:
+  Writing(std::string name, std::vector<std::string> metrics)
+      : name_(std::move(name)), metrics_(std::move(metrics)) {}
+  std::string name() const override { return name_; }
+  std::vector<std::string> metric_names(const ta::Trainer&) const override { return metrics_; }
+
+ private:
+  std::string name_;
+  std::vector<std::string> metrics_;
+};
+
+class AlsoWriting : public Writing {
+ public:
+  using Writing::Writing;
+};
+
+TEST(MetricNames, OfTwoWritersAreRefusedBeforeTraining) {
+  const auto message = [](std::vector<std::string> first, std::vector<std::string> second) {
+    auto net = tiny_net();
+    auto optimizer = sgd(net);
+    ta::Trainer trainer(
+        net, torch::nn::MSELoss(), optimizer,
+        ta::CallbackList(Writing("One", std::move(first)), AlsoWriting("Two", std::move(second))));
+    return message_of<ta::ArgumentError>([&] { trainer.train(tiny_batch(8), {.num_epochs = 1}); });
+  };
+  EXPECT_EQ(message({"a"}, {"b"}), "");
+  EXPECT_THAT(message({"a", "b"}, {"c", "b"}),
+              AllOf(HasSubstr("Two"), HasSubstr("'b'"), HasSubstr("One")));
+  EXPECT_THAT(message({}, {"train_loss"}), AllOf(HasSubstr("Two"), HasSubstr("the run itself")));
+}
+
 }  // namespace
 }  // namespace tests

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <thread>
 
+#include "support/every_step.h"
 #include "support/tiny.h"
 
 namespace tests {
@@ -266,98 +267,10 @@ TEST(NonFinite, SeesANormThatClippingFindsNotFinite) {
   EXPECT_TRUE(equal_bits(*net, *tiny_net()));
 }
 
-class EveryStep : public ta::Trainer {
- public:
-  EveryStep(torch::nn::Sequential net, torch::optim::Optimizer& optimizer,
-            std::vector<std::string>& trace)
-      : Trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList()), trace_(trace) {}
-
- protected:
-  ta::RunConfig create_run_config(const ta::TrainOptions& options,
-                                  const ta::BatchSource* source) override {
-    note("create_run_config");
-    return Trainer::create_run_config(options, source);
-  }
-  std::unique_ptr<ta::BatchSource> create_train_dataloader(
-      ta::Dataset dataset, const ta::DataLoaderOptions& options) override {
-    note("create_train_dataloader");
-    return Trainer::create_train_dataloader(dataset, options);
-  }
-  std::unique_ptr<ta::BatchSource> create_eval_dataloader(
-      ta::Dataset dataset, const ta::DataLoaderOptions& options) override {
-    note("create_eval_dataloader");
-    return Trainer::create_eval_dataloader(dataset, options);
-  }
-  ta::DataLoaderOptions default_train_loader_options(
-      const ta::TrainOptions& options) const override {
-    note("default_train_loader_options");
-    return Trainer::default_train_loader_options(options);
-  }
-  ta::DataLoaderOptions default_eval_loader_options(const ta::LoaderOptions& options,
-                                                    std::int64_t batch_size) const override {
-    note("default_eval_loader_options");
-    return Trainer::default_eval_loader_options(options, batch_size);
-  }
-  std::unique_ptr<ta::Scheduler> create_scheduler(torch::optim::Optimizer& optimizer,
-                                                  const ta::TrainOptions& options,
-                                                  const ta::RunConfig& config) override {
-    note("create_scheduler");
-    return Trainer::create_scheduler(optimizer, options, config);
-  }
-  void training_run_start() override {
-    note("training_run_start");
-    Trainer::training_run_start();
-  }
-  void train_epoch_start() override { note("train_epoch_start"); }
-  ta::StepOutput train_step(const ta::Batch& batch) override {
-    note("train_step");
-    return Trainer::train_step(batch);
-  }
-  ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
-    note("calculate_train_batch_loss");
-    return Trainer::calculate_train_batch_loss(batch);
-  }
-  void backward_step(const ta::Mean& loss, torch::optim::Optimizer& optimizer) override {
-    note("backward_step");
-    Trainer::backward_step(loss, optimizer);
-  }
-  torch::Tensor clip_gradients(torch::optim::Optimizer& optimizer) override {
-    note("clip_gradients");
-    return Trainer::clip_gradients(optimizer);
-  }
-  void optimizer_step(torch::optim::Optimizer& optimizer) override {
-    note("optimizer_step");
-    Trainer::optimizer_step(optimizer);
-  }
-  void scheduler_step(torch::optim::Optimizer& optimizer) override {
-    note("scheduler_step");
-    Trainer::scheduler_step(optimizer);
-  }
-  void optimizer_zero_grad(torch::optim::Optimizer& optimizer) override {
-    note("optimizer_zero_grad");
-    Trainer::optimizer_zero_grad(optimizer);
-  }
-  void train_epoch_end() override { note("train_epoch_end"); }
-  void training_run_epoch_end() override { note("training_run_epoch_end"); }
-  void training_run_end() override { note("training_run_end"); }
-  void evaluation_run_start() override { note("evaluation_run_start"); }
-  void eval_epoch_start() override { note("eval_epoch_start"); }
-  ta::StepOutput calculate_eval_batch_loss(const ta::Batch& batch) override {
-    note("calculate_eval_batch_loss");
-    return Trainer::calculate_eval_batch_loss(batch);
-  }
-  void eval_epoch_end() override { note("eval_epoch_end"); }
-  void evaluation_run_end() override { note("evaluation_run_end"); }
-
- private:
-  void note(const char* step) const { trace_.emplace_back(step); }
-  std::vector<std::string>& trace_;
-};
-
 TEST(Trainer, CallsEveryOverridableStepInItsPlace) {
   Fixture f;
   std::vector<std::string> trace;
-  EveryStep trainer(f.net, f.optimizer, trace);
+  EveryStep trainer(f.net, f.optimizer, [&](const char* step) { trace.emplace_back(step); });
   trainer.train(tiny_batch(8), {.num_epochs = 1,
                                 .eval_dataset = tiny_batch(4),
                                 .per_device_batch_size = 4,

@@ -2,6 +2,7 @@
 // Options for trying a program out, and the accumulation schedule.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "support/tiny.h"
@@ -46,6 +47,64 @@ TEST(TrialOptions, TheEnvironmentLimitsWhatHasNoLimitAndTheLengthsFollow) {
   const auto evaluated =
       f.trainer.evaluate(tiny_batch(9, 3, torch::kFloat64), {.per_device_batch_size = 1});
   EXPECT_EQ(evaluated.rows, 3);
+}
+
+// Notes how many rows each read asks for.
+class CountedReads {
+ public:
+  CountedReads(ta::Dataset rows, std::vector<std::int64_t>& reads)
+      : rows_(std::move(rows)), reads_(&reads) {}
+  std::int64_t size() const { return rows_.size(); }
+  ta::Batch get_batch(std::span<const std::int64_t> indices,
+                      const ta::SampleContext& context) const {
+    reads_->push_back(static_cast<std::int64_t>(indices.size()));
+    return rows_.get_batch(indices, context);
+  }
+
+ private:
+  ta::Dataset rows_;
+  std::vector<std::int64_t>* reads_;
+};
+
+TEST(TrialOptions, LimitsAreTheBatchesThatATrainRunReads) {
+  Fixture f;
+  std::vector<std::int64_t> train_reads;
+  std::vector<std::int64_t> eval_reads;
+  std::vector<std::string> trace;
+  f.trainer.callbacks().add(RecordingCallback(trace));
+  const auto eval = tiny_batch(40, 3, torch::kFloat64);
+  const auto result = f.trainer.train(CountedReads(tiny_batch(40, 1, torch::kFloat64), train_reads),
+                                      {.num_epochs = 2,
+                                       .eval_dataset = CountedReads(eval, eval_reads),
+                                       .per_device_batch_size = 4,
+                                       .limit_train_batches = 3,
+                                       .limit_eval_batches = 2});
+  EXPECT_THAT(train_reads, ElementsAre(4, 4, 4, 4, 4, 4));
+  EXPECT_THAT(eval_reads, ElementsAre(4, 4, 4, 4));
+  const auto events = [&](const std::string& name) {
+    return std::count_if(trace.begin(), trace.end(),
+                         [&](const std::string& event) { return event.starts_with(name); });
+  };
+  EXPECT_EQ(events("on_train_step_end"), 2 * 3);
+  EXPECT_EQ(events("on_eval_step_start"), 2 * 2);
+  EXPECT_EQ(events("on_eval_step_end"), 2 * 2);
+  const auto first = [&](const char* name) { return eval[name].slice(0, 0, 8); };
+  const auto loss = torch::mse_loss(f.net->forward(first("data")), first("target"));
+  EXPECT_NEAR(result.metrics["eval_loss"], loss.item<double>(), 1e-12);
+}
+
+TEST(TrialOptions, LimitsHoldForAnAskedEvaluationOfTheRunToo) {
+  Fixture f;
+  std::vector<std::int64_t> eval_reads;
+  f.trainer.callbacks().add(AtStepEnd([](ta::Trainer& trainer, const ta::TrainStepEnd&) {
+    EXPECT_EQ(trainer.evaluate_intermediate().batches, 2);
+  }));
+  f.train({.num_epochs = 1,
+           .eval_dataset = CountedReads(tiny_batch(40, 3, torch::kFloat64), eval_reads),
+           .per_device_batch_size = 4,
+           .limit_train_batches = 1,
+           .limit_eval_batches = 2});
+  EXPECT_THAT(eval_reads, ElementsAre(4, 4, 4, 4));
 }
 
 TEST(TrialOptions, AnUnusableEnvironmentIsRefusedWithItsValue) {
@@ -122,6 +181,13 @@ TEST(TrialOptions, WhatExcludesEachOtherIsToldAtOnce) {
                     HasSubstr("train_loader.shuffle")));
   EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.start({.fast_dev_run = true}); }),
               HasSubstr("need train()"));
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { f.trainer.start({.limit_train_batches = 2}); }),
+              HasSubstr("need train()"));
+  // A limit of 0 is as wrong in a trial as without.
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
+                f.train({.num_epochs = 1, .limit_train_batches = 0, .fast_dev_run = true});
+              }),
+              HasSubstr("limit_train_batches"));
   options = {.num_epochs = 1, .sanity_eval_batches = 1, .overfit_batches = 0};
   options.accumulation_schedule = {{0, 2}, {2, 0}};
   options.global_batch_size = 4;

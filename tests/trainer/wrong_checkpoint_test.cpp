@@ -6,7 +6,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "checkpoint/found_checkpoint.h"
+#include "support/file_bytes.h"
 #include "support/saving_run.h"
 
 namespace tests {
@@ -15,8 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
-using testing::ThrowsMessage;
+using testing::Not;
+using torch_accelerated::testing::read_bytes;
 using torch_accelerated::testing::TempDir;
+using torch_accelerated::testing::write_bytes;
 
 struct WrongCheckpoint : testing::Test {
   WrongCheckpoint() {
@@ -36,6 +43,19 @@ struct WrongCheckpoint : testing::Test {
     const char old = static_cast<char>(stream.get());
     stream.seekp(at);
     stream.put(static_cast<char>(old ^ flip));
+  }
+
+  // As one writes it who wants to be believed.
+  void set_number(const std::string& name, const std::string& value) const {
+    const auto file = newest / "state.json";
+    auto text = read_bytes(file);
+    const auto at = text.find("\"" + name + "\": ") + name.size() + 4;
+    write_bytes(file, text.replace(at, text.find(',', at) - at, value));
+    auto manifest = ta::read_manifest(newest);
+    for (auto& entry : manifest.files) {
+      if (entry.name == "state.json") entry = ta::summed_file(file);
+    }
+    write_bytes(newest / "manifest.json", ta::manifest_text(manifest));
   }
 
   TempDir folder;
@@ -65,25 +85,23 @@ TEST_F(WrongCheckpoint, OfAnotherOptimizerSaysBothTypes) {
   auto net = tiny_net();
   torch::optim::Adam adam(net->parameters(), 0.1);
   ta::Trainer trainer(net, torch::nn::MSELoss(), adam, ta::CallbackList());
-  EXPECT_THAT(
-      [&] {
-        trainer.train(tiny_batch(8), {.num_epochs = 2,
-                                      .eval_dataset = tiny_batch(4, 2),
-                                      .per_device_batch_size = 2,
-                                      .resume_from = newest,
-                                      .resume_with_changes = true});
-      },
-      ThrowsMessage<ta::CheckpointError>(AllOf(HasSubstr("Adam"), HasSubstr("SGD"))));
+  const auto refused = message_of<ta::CheckpointError>([&] {
+    trainer.train(tiny_batch(8), {.num_epochs = 2,
+                                  .eval_dataset = tiny_batch(4, 2),
+                                  .per_device_batch_size = 2,
+                                  .resume_from = newest,
+                                  .resume_with_changes = true});
+  });
+  EXPECT_THAT(refused, AllOf(HasSubstr("Adam"), HasSubstr("SGD")));
 }
 
 TEST_F(WrongCheckpoint, ThatIsNoneOrNotCommittedIsRefused) {
   Saving other(folder.path());
-  EXPECT_THAT([&] { other.train(folder.path() / "nowhere"); },
-              ThrowsMessage<ta::Error>(HasSubstr("nowhere")));
+  EXPECT_THAT(message_of<ta::Error>([&] { other.train(folder.path() / "nowhere"); }),
+              HasSubstr("nowhere"));
   fs::remove(latest(folder) / "manifest.json");
   EXPECT_EQ(latest(folder).filename(), "update-000000004");
-  EXPECT_THAT([&] { other.train(folder.path() / "checkpoints/update-000000008"); },
-              ThrowsMessage<ta::Error>(HasSubstr("update-000000008")));
+  expect_refused(other, "update-000000008");
 }
 
 TEST_F(WrongCheckpoint, ThatIsCutFlippedOrExchangedIsRefusedNamingTheFile) {
@@ -112,16 +130,60 @@ TEST_F(WrongCheckpoint, ThatIsCutFlippedOrExchangedIsRefusedNamingTheFile) {
   EXPECT_EQ(mended.train(newest).progress.update, 8);
 }
 
-TEST_F(WrongCheckpoint, GivesWayToTheOneBeforeWhereTheOptionsLetIt) {
+TEST_F(WrongCheckpoint, OfAPlaceThatNoRunHasComeToIsRefused) {
+  const auto values = read_bytes(newest / "state.json");
+  const auto manifest = read_bytes(newest / "manifest.json");
+  for (const auto& [name, value] :
+       std::vector<std::pair<std::string, std::string>>{{"epoch", "-1"},
+                                                        {"update", "-1"},
+                                                        {"update", "9007199254740993"},
+                                                        {"micro_batch", "-4"},
+                                                        {"micro_batches_per_update", "0"},
+                                                        {"first_epoch", "-1"},
+                                                        {"skipped_updates", "-1"},
+                                                        {"skipped_updates", "9"}}) {  // of 8
+    set_number("position/" + name, value);
+    Saving other(folder.path());
+    EXPECT_THAT(message_of<ta::CheckpointError>([&] { other.train(newest); }),
+                AllOf(HasSubstr(name), HasSubstr(value)));
+    write_bytes(newest / "state.json", values);
+    write_bytes(newest / "manifest.json", manifest);
+  }
+  set_number("position/skipped_updates", "8");
+  Saving other(folder.path());
+  EXPECT_EQ(other.train(newest).progress.skipped_updates, 8);
+}
+
+TEST_F(WrongCheckpoint, GivesWayToTheOneBeforeWhereTheOptionsLetItAndSaysSo) {
   put("model.safetensors",
       static_cast<std::streamoff>(fs::file_size(newest / "model.safetensors") - 3), 4);
   Saving whole(folder.path() / "whole");
   whole.train();
+  for (const auto& asked : {newest, newest / ""}) {
+    Saving again(folder.path());
+    again.options.checkpoints.directory.clear();
+    again.options.resume_with_earlier = true;
+    testing::internal::CaptureStderr();
+    const auto result = again.train(asked);
+    const auto log = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(result.progress.update, 8);
+    EXPECT_TRUE(equal_bits(*again.net, *whole.net));
+    EXPECT_THAT(log, AllOf(HasSubstr("update-000000008"), HasSubstr("'model.safetensors'"),
+                           HasSubstr("going on from " +
+                                     (newest.parent_path() / "update-000000004").string())));
+  }
+}
+
+TEST_F(WrongCheckpoint, NeverGivesWayToALaterOneNorStandsForOneThatIsNotThere) {
+  const auto first = newest.parent_path() / "update-000000004";
+  write_bytes(first / "manifest.json", "{}");
   Saving again(folder.path());
   again.options.resume_with_earlier = true;
-  const auto result = again.train(newest);
-  EXPECT_EQ(result.progress.update, 8);
-  EXPECT_TRUE(equal_bits(*again.net, *whole.net));
+  EXPECT_THAT(message_of<ta::CheckpointError>([&] { again.train(first); }),
+              HasSubstr("there is no undamaged one before it"));
+  const auto absent = newest.parent_path() / "update-000000009";
+  EXPECT_THAT(message_of<ta::CheckpointError>([&] { again.train(absent); }),
+              AllOf(HasSubstr("update-000000009"), Not(HasSubstr("before it"))));
 }
 
 }  // namespace

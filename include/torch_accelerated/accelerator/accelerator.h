@@ -14,6 +14,7 @@
 #include "torch_accelerated/accelerator/autocast.h"
 #include "torch_accelerated/accelerator/window.h"
 #include "torch_accelerated/core/mean.h"
+#include "torch_accelerated/core/state.h"
 #include "torch_accelerated/core/tensor_dict.h"
 #include "torch_accelerated/data/data_loader.h"
 #include "torch_accelerated/distributed/communicator.h"
@@ -129,6 +130,11 @@ class Accelerator {
   /// Makes the gradients those of the window's mean loss, over all ranks; the first thing after the
   /// last backward. Collective, as the next four are where they have to reduce first.
   Gradients reduce_gradients(torch::optim::Optimizer& optimizer);
+
+  /// What scales `optimizer`'s gradients while a window adds them up, for a checkpoint: it decides
+  /// how they are rounded. Empty before it is known; the same on all ranks.
+  State window_state(const torch::optim::Optimizer& optimizer) const;
+  void load_window_state(const torch::optim::Optimizer& optimizer, const State& state);
 
   /// Asks all ranks for something; they hear of it in the next reduction of gradients. Callable
   /// from any thread. `withdraw` takes it back.

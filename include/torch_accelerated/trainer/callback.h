@@ -26,6 +26,10 @@ class Callback : public Stateful {
   /// One that only observes may be on some ranks only.
   virtual bool concerns_all_ranks() const { return false; }
 
+  /// What decides how it acts, in words; for a callback that concerns all ranks it has to be the
+  /// same on all of them, which is looked at before the first update.
+  virtual std::string settings() const { return {}; }
+
   /// Metrics that it adds to the rows of the history, so that others may name them.
   virtual std::vector<std::string> metric_names(const Trainer&) const { return {}; }
 

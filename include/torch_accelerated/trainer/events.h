@@ -55,6 +55,8 @@ struct TrainEpochEnd {
   static constexpr const char* kName = "on_train_epoch_end";
   std::int64_t epoch;
   const MetricValues& metrics;
+  bool update_ended;     ///< whether the epoch's end made an update of a window that was open
+  std::int64_t updates;  ///< of the run that have ended
 };
 
 struct EvalEpochStart {

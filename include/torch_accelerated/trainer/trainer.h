@@ -210,7 +210,7 @@ class Trainer {
   void begin_run(BatchSource* source, const TrainOptions& options);
   void set_up_run();
   void set_up_alone();
-  void set_up_checkpoints();
+  void check_checkpoints() const;
   bool is_complete() const;
   bool resume();
   void sanity_evaluation();
@@ -226,9 +226,11 @@ class Trainer {
   void skip_update(torch::optim::Optimizer& optimizer, Gradients gradients);
   void record(const Batch& batch, const StepOutput& output);
   void end_update();
-  void close_open_windows();
+  bool close_open_windows();
   void end_epoch();
   HistoryRow make_row(const EpochSummary& training);
+  std::vector<std::string> own_metric_names() const;
+  void check_metric_names() const;
   void take_requests();
   void take_checkpoint();
   void advance_checkpoints();
