@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks which files include which, by the layers below.
+"""Checks which files include which, by the layers below, and what stands where.
 
-usage: check_layers.py ROOT          ROOT holds include/torch_accelerated/ and src/
+usage: check_layers.py ROOT          ROOT is the repository
        check_layers.py --self-test   makes trees with one mistake each and wants each found
 
 A module includes itself and modules of lower layers only; modules of one layer never include each
 other. No public header includes torch/torch.h, torch/all.h, fmt or spdlog; base/ sees std only; a
 source in TORCH_ACCELERATED_BASE_SOURCES (src/CMakeLists.txt) reaches no header of torch, directly or
 through this project's headers; fmt and spdlog are included by such sources alone.
+
+The top level has what is listed below and no more, tools' dotfiles and build folders aside, and the
+loop can be read in one sitting.
 """
 
 import pathlib
@@ -29,6 +32,9 @@ UMBRELLA = "torch_accelerated/torch_accelerated.h"
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 PRIVATE = re.compile(r"^(fmt|spdlog|nlohmann)/")
+TOP_LEVEL = {"CMakeLists.txt", "include", "src", "examples", "tests", "cmake", "docs", "LICENSE", "README.md"}
+NOT_OURS = re.compile(r"[.].*|build(-.*)?")
+LOOP, LOOP_LINES = "src/trainer/trainer.cpp", 300
 HEAVY = {"torch/torch.h", "torch/all.h", "torch/extension.h"}
 
 
@@ -116,6 +122,19 @@ def check_torch_free(tree, report):
                     todo.append((target, f"{way} -> {target}"))
 
 
+def check_places(root, report):
+    there = {path.name for path in root.iterdir() if not NOT_OURS.fullmatch(path.name)}
+    for name in sorted(there - TOP_LEVEL):
+        report(name, f"doesn't belong at the top level, which has {' '.join(sorted(TOP_LEVEL))}")
+    for name in sorted(TOP_LEVEL - there):
+        report(name, "is missing at the top level")
+    lines = (root / LOOP).read_text(encoding="utf-8").count("\n") if (root / LOOP).exists() else None
+    if lines is None:
+        report(LOOP, "isn't there, where the loop is read")
+    elif lines >= LOOP_LINES:
+        report(LOOP, f"has {lines} lines; the loop is to be read in one sitting, under {LOOP_LINES}")
+
+
 def check(root):
     tree, problems = Tree(root), []
     report = lambda file, text: problems.append(f"{file} {text}")
@@ -125,6 +144,7 @@ def check(root):
         check_module(tree, file, report)
         check_names(tree, file, report)
     check_torch_free(tree, report)
+    check_places(tree.root, report)
     return problems, len(tree.files)
 
 
@@ -139,9 +159,12 @@ GOOD = {
     "src/base/text.h": "#include <sstream>",
     "src/data/idx.cpp": '#include "torch_accelerated/base/b.h"',
     "src/trainer/t.cpp": '#include <torch/torch.h>\n#include "torch_accelerated/trainer/t.h"',
+    "src/trainer/trainer.cpp": "\n" * 298,
+    **{name: "" for name in ("CMakeLists.txt", "LICENSE", "README.md", ".gitignore", "build/x", "build-asan/x")},
+    **{folder + "/x": "" for folder in ("examples", "tests", "cmake", "docs")},
     "src/CMakeLists.txt": "set(TORCH_ACCELERATED_BASE_SOURCES base/b.cpp data/idx.cpp)",
 }
-BAD = {  # what is written instead, and what must be said about it
+BAD = {  # what is written instead (None: nothing), and what must be said about it
     "upward": ("src/data/idx.cpp", '#include "torch_accelerated/trainer/t.h"', "is above data/"),
     "sibling": ("include/torch_accelerated/data/d.h", '#include "torch_accelerated/metrics/m.h"', "siblings"),
     "umbrella": ("src/trainer/t.cpp", '#include "torch_accelerated/torch_accelerated.h"', "umbrella"),
@@ -155,6 +178,10 @@ BAD = {  # what is written instead, and what must be said about it
     "private header": ("include/torch_accelerated/data/d.h", '#include "base/text.h"', "is private"),
     "not there": ("include/torch_accelerated/data/d.h", '#include "torch_accelerated/core/x.h"', "isn't there"),
     "listed, not there": ("src/CMakeLists.txt", "set(TORCH_ACCELERATED_BASE_SOURCES base/x.cpp)", "isn't there"),
+    "more at the top": ("setup.py", "", "doesn't belong"),
+    "less at the top": ("LICENSE", None, "is missing"),
+    "long loop": (LOOP, "\n" * 299, "has 300 lines"),
+    "no loop": (LOOP, None, "where the loop is read"),
 }
 
 
@@ -162,6 +189,8 @@ def self_test():
     def run(files):
         with tempfile.TemporaryDirectory() as root:
             for name, text in files.items():
+                if text is None:
+                    continue
                 path = pathlib.Path(root, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text + "\n", encoding="utf-8")

@@ -2,11 +2,12 @@
 # What continuous integration checks besides the tests, each a target:
 #   format_check, format             clang-format 19; `format` rewrites
 #   tidy                             clang-tidy 19 on TORCH_ACCELERATED_TIDY_FILES, else on what has changed
-#   layers_check                     which file may include which
+#   layers_check                     which file may include which, and what stands where
 #   all_verify_interface_header_sets each public header compiles alone (CMake's own, since 3.24)
 #   sanitize_check                   what never sees torch and its tests, with ASan and UBSan
 #   docs_check                       the code and the links of README.md and docs/
 #   consumer_check                   projects that use the library as a stranger would (tests/consumer)
+#   benchmarks_check                 compiles tests/benchmarks
 
 find_package(Python3 QUIET COMPONENTS Interpreter)
 find_package(Git QUIET)
@@ -49,27 +50,30 @@ endfunction()
 
 torch_accelerated_find_clang_tool(TORCH_ACCELERATED_CLANG_FORMAT clang-format)
 torch_accelerated_find_clang_tool(TORCH_ACCELERATED_CLANG_TIDY clang-tidy)
-foreach(check format_check format tidy)
-  set(tool FORMAT)
-  set(name clang-format)
-  if(check STREQUAL "tidy")
-    set(tool TIDY)
-    set(name clang-tidy)
-  endif()
-  if(NOT TORCH_ACCELERATED_CLANG_${tool} OR NOT Git_FOUND)
+foreach(check format_check format)
+  if(NOT TORCH_ACCELERATED_CLANG_FORMAT OR NOT Git_FOUND)
     torch_accelerated_no_check(
-      ${check} "${name} 19 and git are needed; python3 -m pip install ${name}==19.*, then configure again")
+      ${check} "clang-format 19 and git are needed; python3 -m pip install clang-format==19.*, then configure again")
     continue()
   endif()
   add_custom_target(
     ${check}
-    COMMAND
-      ${CMAKE_COMMAND} -D check=${check} -D tool=${TORCH_ACCELERATED_CLANG_${tool}} -D git=${GIT_EXECUTABLE} -D
-      build=${PROJECT_BINARY_DIR} -D "files=${TORCH_ACCELERATED_TIDY_FILES}" -P
-      ${PROJECT_SOURCE_DIR}/cmake/clang_tools.cmake
+    COMMAND ${CMAKE_COMMAND} -D check=${check} -D tool=${TORCH_ACCELERATED_CLANG_FORMAT} -D git=${GIT_EXECUTABLE} -P
+            ${PROJECT_SOURCE_DIR}/cmake/clang_format.cmake
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     USES_TERMINAL VERBATIM)
 endforeach()
+if(NOT TORCH_ACCELERATED_CLANG_TIDY OR NOT Git_FOUND OR NOT Python3_FOUND)
+  torch_accelerated_no_check(
+    tidy "clang-tidy 19, git and a python3 are needed; python3 -m pip install clang-tidy==19.*, then configure again")
+else()
+  add_custom_target(
+    tidy
+    COMMAND ${Python3_EXECUTABLE} ${PROJECT_SOURCE_DIR}/cmake/tidy.py ${TORCH_ACCELERATED_CLANG_TIDY}
+            ${PROJECT_BINARY_DIR} ${TORCH_ACCELERATED_TIDY_FILES}
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    USES_TERMINAL VERBATIM)
+endif()
 
 # --- Layers and documentation ---------------------------------------------------------------------
 
@@ -116,7 +120,7 @@ else()
   endif()
 endif()
 
-# --- Sanitizers and consumers ---------------------------------------------------------------------
+# --- Sanitizers, consumers and benchmarks ---------------------------------------------------------
 
 set(sanitize_dir ${PROJECT_BINARY_DIR}/sanitize)
 add_custom_target(
@@ -136,3 +140,10 @@ add_custom_target(
   COMMAND ${CMAKE_CTEST_COMMAND} --test-dir ${PROJECT_BINARY_DIR} --no-tests=error --output-on-failure -L "^consumer$"
   DEPENDS torch_accelerated
   USES_TERMINAL VERBATIM)
+
+# Benchmarks are built where they are asked for; here they only have to compile and link.
+if(NOT TORCH_ACCELERATED_BUILD_BENCHMARKS)
+  add_subdirectory(tests/benchmarks EXCLUDE_FROM_ALL)
+endif()
+get_property(benchmarks DIRECTORY tests/benchmarks PROPERTY BUILDSYSTEM_TARGETS)
+add_custom_target(benchmarks_check DEPENDS ${benchmarks})

@@ -87,7 +87,11 @@ set(TORCH_ACCELERATED_HAS_NCCL FALSE)
 if(NOT TORCH_ACCELERATED_NCCL STREQUAL "OFF")
   # LibTorch's own first: two NCCLs in a program don't work.
   find_path(TORCH_ACCELERATED_NCCL_INCLUDE nccl.h HINTS "${LibTorch_NVIDIA_DIR}/nccl/include")
-  find_library(TORCH_ACCELERATED_NCCL_LIBRARY NAMES libnccl.so.2 nccl HINTS "${LibTorch_NVIDIA_DIR}/nccl/lib")
+  # Where nccl.h is a link into a toolkit, the library is beside what it leads to.
+  get_filename_component(nccl_header "${TORCH_ACCELERATED_NCCL_INCLUDE}/nccl.h" REALPATH)
+  get_filename_component(nccl_include "${nccl_header}" DIRECTORY)
+  find_library(TORCH_ACCELERATED_NCCL_LIBRARY NAMES libnccl.so.2 nccl
+               HINTS "${LibTorch_NVIDIA_DIR}/nccl/lib" "${nccl_include}/../lib" "${nccl_include}/../lib64")
   # nccl.h includes CUDA's runtime headers: a toolkit has them, and so has NVIDIA's wheel beside torch.
   file(GLOB nvidia_includes "${LibTorch_NVIDIA_DIR}/*/include")
   find_path(

@@ -8,16 +8,40 @@ readonly kTorchVersion=2.11.0
 # True where this machine can run CUDA programs.
 has_gpu() { [[ $(timeout 20 nvidia-smi -L 2>/dev/null) == GPU* ]]; }
 
-# The torch folder of the wheel that Python has, if it is new enough.
+# torch_folder PLACE: the folder with lib and include that a place is or holds: a torch folder, what
+# it stands in, or torch's CMake packages (share/cmake, share/cmake/Torch).
+torch_folder() {
+  local below folder
+  for below in . torch libtorch ../../.. ../..; do
+    folder=$1/$below
+    if [[ -e $folder/lib/libtorch_cpu.so &&
+      -e $folder/include/torch/csrc/api/include/torch/torch.h ]]; then
+      realpath "$folder"
+      return
+    fi
+  done
+}
+
+# python_torch PYTHON: the torch folder of its wheel, which isn't imported.
 python_torch() {
-  "${TORCH_ACCELERATED_PYTHON:-python3}" - "$kTorchVersion" 2>/dev/null <<'PY' || true
-import importlib.util, pathlib, re, sys
-spec = importlib.util.find_spec("torch")
-folder = pathlib.Path(spec.submodule_search_locations[0])
-found = re.search(r"__version__ = '(\d+)\.(\d+)", (folder / "version.py").read_text())
-if [int(part) for part in found.groups()] >= [int(part) for part in sys.argv[1].split(".")[:2]]:
-    print(folder)
-PY
+  local place ask="import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
+  place=$("$1" -c "$ask" 2>/dev/null) || return 0
+  torch_folder "$place"
+}
+
+# The torch folder that a build which is under way has; our own cache is looked at apart.
+configured_torch() {
+  local folder
+  folder=$(sed -n 's/^_LibTorch_last:INTERNAL=//p' "$build/CMakeCache.txt" 2>/dev/null || true)
+  if ! [[ $folder -ef $(cache_folder)/libtorch-$kTorchVersion/torch ]]; then echo "$folder"; fi
+}
+
+# True where the headers of a torch folder tell a version that is new enough.
+is_new_enough() {
+  local version header=$1/include/torch/headeronly/version.h
+  if [[ ! -e $header ]]; then header=$1/include/torch/csrc/api/include/torch/version.h; fi
+  version=$(sed -n -E 's/^#define TORCH_VERSION_M(AJ|IN)OR +//p' "$header" 2>/dev/null | paste -sd.)
+  printf '%s\n' "${kTorchVersion%.*}" "$version" | sort -C -V
 }
 
 # True where the C++ library of a torch folder is there with all that it needs.
@@ -32,22 +56,47 @@ is_cached() {
   is_complete "$folder/torch" && { [[ -e $folder/cuda ]] || ! has_gpu; }
 }
 
-# Prints the torch folder to build with; nothing where one has to be fetched.
-find_libtorch() {
-  local folder cache prefixes
+# What the environment asks for by name is taken, whatever it is: FindLibTorch.cmake says what is
+# wrong with it.
+asked_libtorch() {
+  local folder
   if [[ -n ${TORCH_ACCELERATED_LIBTORCH:-} ]]; then
-    echo "$TORCH_ACCELERATED_LIBTORCH"
+    folder=$(torch_folder "$TORCH_ACCELERATED_LIBTORCH")
+    echo "${folder:-$TORCH_ACCELERATED_LIBTORCH}"
+  elif [[ -n ${TORCH_ACCELERATED_PYTHON:-} ]]; then
+    folder=$(python_torch "$TORCH_ACCELERATED_PYTHON")
+    [[ -n $folder ]] || die "TORCH_ACCELERATED_PYTHON is $TORCH_ACCELERATED_PYTHON, which has no torch" \
+      "that C++ can be built with; run \"$TORCH_ACCELERATED_PYTHON -m pip install" \
+      "torch==$kTorchVersion\" or name another Python"
+    echo "$folder"
+  fi
+}
+
+# Prints the torch folder to build with; nothing where one has to be fetched. Looks where
+# FindLibTorch.cmake looks, in the same order.
+find_libtorch() {
+  local folder place places
+  folder=$(asked_libtorch) || return
+  if [[ -n $folder ]]; then
+    echo "$folder"
     return
   fi
-  IFS=: read -ra prefixes <<<"${CMAKE_PREFIX_PATH:-}"
-  for folder in "${prefixes[@]}" "$(python_torch)"; do
-    if [[ -n $folder ]] && is_complete "$folder"; then
+  IFS=: read -ra places <<<"${Torch_DIR:-}:${Torch_ROOT:-}:${CMAKE_PREFIX_PATH:-}"
+  for place in "${places[@]}" "$(configured_torch)"; do
+    if [[ $place != /* ]]; then continue; fi
+    folder=$(torch_folder "$place")
+    if [[ -n $folder ]] && is_new_enough "$folder"; then
       echo "$folder"
       return
     fi
   done
-  cache=$(cache_folder)
-  if is_cached "$cache"; then echo "$cache/libtorch-$kTorchVersion/torch"; fi
+  # A Python may have torch without what it depends on.
+  folder=$(python_torch python3)
+  if [[ -n $folder ]] && is_new_enough "$folder" && is_complete "$folder"; then
+    echo "$folder"
+  elif is_cached "$(cache_folder)"; then
+    echo "$(cache_folder)/libtorch-$kTorchVersion/torch"
+  fi
 }
 
 # The first Python that has pip and for which the wheel is made.
@@ -65,13 +114,14 @@ python_with_pip() {
 
 # download FOLDER PIP-ARGUMENT...: wheels, through pip's own settings (index, proxy, find-links).
 download() {
-  local folder=$1 python
+  local folder=$1 python what
   shift
+  what=$*
   python=$(python_with_pip) || die "no Python 3.10 to 3.14 with pip is here to fetch LibTorch with"
   # Beside the target, since /tmp may be too small for a wheel of half a gigabyte.
   TMPDIR=$folder "$python" -m pip --disable-pip-version-check download --no-cache-dir --no-input \
     --only-binary=:all: --dest "$folder" "$@" >&2 ||
-    die "could not download ${*#--no-deps }; run this once where a network is, or set" \
+    die "could not download ${what#--no-deps }; run this once where a network is, or set" \
       "TORCH_ACCELERATED_LIBTORCH to an unpacked LibTorch $kTorchVersion"
 }
 

@@ -92,12 +92,14 @@ missing_packages() {
   fi
 }
 
+is_root() { ((EUID == 0)); }
+
 # install_packages PACKAGE...: as root or with a sudo that asks nothing; else says what to run.
 install_packages() {
   local apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300) as_root=(env DEBIAN_FRONTEND=noninteractive)
   command -v apt-get >/dev/null ||
     die "these Debian packages, or what they are called here, have to be installed: $*"
-  if ((EUID != 0)); then
+  if ! is_root; then
     sudo -n true 2>/dev/null || die "run this line, then start again:"$'\n' \
       "sudo apt-get update && sudo apt-get install -y --no-install-recommends $*"
     as_root=(sudo -n "${as_root[@]}")
@@ -140,9 +142,13 @@ job_count() {
 }
 
 # configure FOLDER CMAKE-ARGUMENT...: the generator, the build type and the arguments before `--`
-# hold for a new folder only; what a user has chosen in one that is there stays.
+# hold for a new folder only; what a user has chosen in one that is there stays. So does their
+# LibTorch, before which only what the environment asks for by name comes.
 configure() {
-  local folder=$1 fresh=(-G Ninja -DCMAKE_BUILD_TYPE=Release)
+  local folder=$1 fresh=(-G Ninja -DCMAKE_BUILD_TYPE=Release) how=LibTorch_HINT
+  if [[ -n ${TORCH_ACCELERATED_LIBTORCH:-}${TORCH_ACCELERATED_PYTHON:-} ]]; then
+    how=TORCH_ACCELERATED_LIBTORCH
+  fi
   # A compiler that nobody has tried here yet may warn; only .ci/run makes that an error.
   fresh+=("-DTORCH_ACCELERATED_WERROR=${TORCH_ACCELERATED_WERROR:-OFF}")
   shift
@@ -153,7 +159,7 @@ configure() {
   can_write "$folder" || die "cannot write the build folder $folder"
   if [[ -f $folder/CMakeCache.txt ]]; then fresh=(); fi
   flock "$folder/lock" cmake -S "$root" -B "$folder" "${fresh[@]}" \
-    -DTORCH_ACCELERATED_LIBTORCH="$libtorch" "${@:2}" >"$folder/configure.log" ||
+    -D"$how=$libtorch" "${@:2}" >"$folder/configure.log" ||
     die "$folder could not be configured; the reason stands above"
   grep -E '^-- (torch-accelerated|  )' "$folder/configure.log" >&2 || true
 }

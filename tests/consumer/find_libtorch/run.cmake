@@ -103,7 +103,14 @@ expect("a prefix path as torch.utils.cmake_prefix_path gives it" passes
 expect("a prefix path as of an unpacked archive" passes WITH -D CMAKE_PREFIX_PATH=${libtorch} SAYS "${found}${libtorch}")
 expect("a prefix path in the environment" passes ENVIRONMENT CMAKE_PREFIX_PATH=/usr/no_such_folder:${libtorch} SAYS "${found}")
 expect("Torch_DIR" passes WITH -D Torch_DIR=${libtorch}/share/cmake/Torch SAYS "${found}${libtorch}")
+expect("Torch_DIR in the environment" passes ENVIRONMENT Torch_DIR=${libtorch}/share/cmake/Torch SAYS "${found}${libtorch}")
+expect("Torch_ROOT in the environment" passes ENVIRONMENT Torch_ROOT=${libtorch} SAYS "${found}${libtorch}")
+expect("a prefix path of a folder with torch in it" passes WITH -D CMAKE_PREFIX_PATH=${site} SAYS "${found}${libtorch}")
 expect("a hint" passes WITH -D LibTorch_HINT=${libtorch} SAYS "${found}${libtorch}")
+file(STRINGS ${work_dir}/build/CMakeCache.txt kept REGEX "^_LibTorch_last:INTERNAL=${libtorch}$")
+if(NOT kept)
+  message(FATAL_ERROR "the cache has no _LibTorch_last, which cmake/libtorch.sh reads")
+endif()
 expect("CUDA switched off" passes WITH -D TORCH_ACCELERATED_LIBTORCH=${libtorch} -D TORCH_ACCELERATED_CUDA=OFF
        SAYS "CPU [(]switched off" NOT_SAYS "torch_cuda")
 expect("after find_package(Torch)" passes WITH -D TORCH_CPU=${libtorch}/lib/libtorch_cpu.so SAYS "${found}${libtorch}")
@@ -153,6 +160,10 @@ if(python)
   expect("the Python on the PATH" passes ENVIRONMENT PATH=${work_dir}/python:/usr/bin:/bin SAYS "${own}")
   expect("an asked Python comes before a prefix path" passes
          WITH -D TORCH_ACCELERATED_PYTHON=${work_dir}/python/python3 -D CMAKE_PREFIX_PATH=${libtorch} SAYS "${own}")
+  expect("a hint comes before the Python on the PATH" passes
+         WITH -D LibTorch_HINT=${libtorch} ENVIRONMENT PATH=${work_dir}/python:/usr/bin:/bin SAYS "${found}${libtorch}")
+  expect("a prefix path comes before a hint" passes
+         WITH -D LibTorch_HINT=${libtorch} ENVIRONMENT CMAKE_PREFIX_PATH=${work_dir}/site SAYS "${own}")
 endif()
 
 # --- Mistakes, each one sentence that says what to do ----------------------------------------------
