@@ -22,7 +22,7 @@ std::vector<torch::Tensor> sums_over(DataLoader& loader) {
   return sums;
 }
 
-TEST(DataLoader, BringsTheSameBatchesToCuda) {
+TEST(CudaDataLoader, BringsTheSameBatchesAsOnTheHost) {
   if (!torch::cuda::is_available()) GTEST_SKIP() << "skipped: no CUDA device";
   const Batch rows = numbered_rows(20'000);
   const DataLoaderOptions options{.batch_size = 512, .shuffle = true};
