@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -19,6 +20,15 @@ class NamedValues {
  public:
   using Entry = std::pair<std::string, Value>;
 
+  NamedValues() = default;
+  NamedValues(const NamedValues& other)
+      : entries_(other.entries_),
+        places_(other.places_ ? std::make_unique<Places>(*other.places_) : nullptr) {}
+  NamedValues(NamedValues&&) noexcept = default;
+  NamedValues& operator=(const NamedValues& other) { return *this = NamedValues(other); }
+  NamedValues& operator=(NamedValues&&) noexcept = default;
+  ~NamedValues() = default;
+
   /// The value called `name`, or nullptr.
   const Value* find(std::string_view name) const noexcept {
     const auto place = place_of(name);
@@ -33,8 +43,9 @@ class NamedValues {
     }
     entries_.emplace_back(name, std::move(value));
     if (entries_.size() <= kFew) return;
-    for (auto place = places_.size(); place < entries_.size(); ++place) {
-      places_.emplace(entries_[place].first, place);
+    if (!places_) places_ = std::make_unique<Places>();
+    for (auto place = places_->size(); place < entries_.size(); ++place) {
+      places_->emplace(entries_[place].first, place);
     }
   }
 
@@ -50,13 +61,15 @@ class NamedValues {
     }
   };
 
+  using Places = std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>>;
+
   static constexpr std::size_t kFew = 16;
 
   // entries_.size() where there is none.
   std::size_t place_of(std::string_view name) const noexcept {
-    if (entries_.size() > kFew) {
-      const auto known = places_.find(name);
-      return known == places_.end() ? entries_.size() : known->second;
+    if (places_) {
+      const auto known = places_->find(name);
+      return known == places_->end() ? entries_.size() : known->second;
     }
     std::size_t place = 0;
     while (place < entries_.size() && entries_[place].first != name) ++place;
@@ -64,7 +77,7 @@ class NamedValues {
   }
 
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> places_;  // beyond kFew
+  std::unique_ptr<Places> places_;  // beyond kFew
 };
 
 }  // namespace torch_accelerated
