@@ -2,18 +2,12 @@
 #include "callbacks/row_text.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
+
+#include "base/text.h"
 
 namespace torch_accelerated {
 namespace {
-
-std::string number(double value) {
-  std::array<char, 32> text{};
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
-  return {text.data(), end};
-}
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20; }
 
@@ -53,7 +47,7 @@ std::string json_line(const HistoryRow& row) {
               ",\"updates\":" + std::to_string(row.updates) +
               ",\"intermediate\":" + (row.is_intermediate ? "true" : "false");
   for (const auto& [name, value] : row.metrics) {
-    line += "," + json_string(name) + ":" + (std::isfinite(value) ? number(value) : "null");
+    line += "," + json_string(name) + ":" + (std::isfinite(value) ? exact_text(value) : "null");
   }
   return line + "}\n";
 }
@@ -103,7 +97,7 @@ std::string csv_line(const HistoryRow& row, const std::vector<std::string>& colu
   for (const auto& [name, value] : row.metrics) {
     const auto place = std::find(columns.begin() + 3, columns.end(), column_of(name));
     if (place == columns.end()) continue;
-    fields[static_cast<std::size_t>(place - columns.begin())] = number(value);
+    fields[static_cast<std::size_t>(place - columns.begin())] = exact_text(value);
   }
   return csv_line(fields);
 }

@@ -2,7 +2,6 @@
 #include "checkpoint/manifest.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <system_error>

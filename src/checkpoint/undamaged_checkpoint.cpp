@@ -28,7 +28,7 @@ std::string damage_of(const std::filesystem::path& checkpoint, std::int64_t& seq
 
 std::filesystem::path newest_undamaged(const std::filesystem::path& given) {
   const auto whole = std::filesystem::absolute(given).lexically_normal();
-  const auto checkpoint = whole.has_filename() ? whole : whole.parent_path();
+  auto checkpoint = whole.has_filename() ? whole : whole.parent_path();
   auto before = kLargestNumber;
   const auto first = damage_of(checkpoint, before);
   if (first.empty()) return checkpoint;

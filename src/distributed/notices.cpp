@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <type_traits>
 
@@ -34,6 +35,18 @@ std::uint64_t take(const std::vector<char>& message, std::size_t& at) {
   }
   at += sizeof(number);
   return number;
+}
+
+// The rank whose message of this kind has been put into `message`; nothing where none has come.
+template <class Message>
+std::optional<int> receive(MPI_Comm comm, int tag, Message& message) {
+  int found = 0;
+  MPI_Status status;
+  check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, tag, comm, &found, &status), "MPI_Iprobe");
+  if (found == 0) return std::nullopt;
+  check_mpi(MPI_Recv(&message, sizeof(message), MPI_BYTE, status.MPI_SOURCE, tag, comm, &status),
+            "MPI_Recv");
+  return status.MPI_SOURCE;
 }
 
 }  // namespace
@@ -131,35 +144,20 @@ std::map<int, Whereabouts> Notices::ask(std::uint64_t id, const char* operation,
 
 void Notices::answer(std::uint64_t id, const char* operation, std::int64_t number) {
   if (comm_ == MPI_COMM_NULL) return;
-  for (;;) {
-    int found = 0;
-    MPI_Status status;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kQuestion, comm_, &found, &status), "MPI_Iprobe");
-    if (found == 0) return;
-    Whereabouts here;
-    check_mpi(MPI_Recv(&here.asked, sizeof(here.asked), MPI_BYTE, status.MPI_SOURCE, kQuestion,
-                       comm_, &status),
-              "MPI_Recv");
+  Whereabouts here;
+  while (const auto asker = receive(comm_, kQuestion, here.asked)) {
     const auto begun = operations_.find(here.asked);
     here.begun = begun == operations_.end() ? 0 : begun->second->load();
     here.id = id;
     here.number = number;
     std::strncpy(here.name, operation, sizeof(here.name) - 1);
-    send(kAnswer, {reinterpret_cast<const char*>(&here), sizeof(here)}, status.MPI_SOURCE);
+    send(kAnswer, {reinterpret_cast<const char*>(&here), sizeof(here)}, *asker);
   }
 }
 
 void Notices::receive_answers() {
-  for (;;) {
-    int found = 0;
-    MPI_Status status;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kAnswer, comm_, &found, &status), "MPI_Iprobe");
-    if (found == 0) return;
-    Whereabouts there;
-    check_mpi(MPI_Recv(&there, sizeof(there), MPI_BYTE, status.MPI_SOURCE, kAnswer, comm_, &status),
-              "MPI_Recv");
-    answers_[there.asked][status.MPI_SOURCE] = there;
-  }
+  Whereabouts there;
+  while (const auto rank = receive(comm_, kAnswer, there)) answers_[there.asked][*rank] = there;
 }
 
 void Notices::receive_all() {

@@ -161,8 +161,14 @@ TEST_P(MpiFailure, AnAbortReachesThoseWhoWait) {
 TEST_P(MpiFailure, AnAbortReachesDuplicates) {
   auto world = make_world();
   auto duplicate = world.control->duplicate();
-  if (is_last_) return world.abort("out of memory", ta::ExitCode::kOutOfMemory);
-  const auto [exit_code, text] = failure_of([&] { duplicate->barrier(); });
+  if (is_last_) {
+    duplicate->barrier();  // before all have theirs, the abort would reach the making of it
+    return world.abort("out of memory", ta::ExitCode::kOutOfMemory);
+  }
+  const auto [exit_code, text] = failure_of([&] {
+    duplicate->barrier();
+    duplicate->barrier();
+  });
   EXPECT_EQ(exit_code, ta::ExitCode::kOutOfMemory);
   EXPECT_THAT(text, HasSubstr("out of memory"));
 }
