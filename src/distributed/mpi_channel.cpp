@@ -117,9 +117,8 @@ void MpiChannel::give_up() {
 
 // A rank that doesn't come has begun the operation before: nobody leaves one to which not all come.
 std::string MpiChannel::last_seen(const Whereabouts* answer) const {
-  const auto seen = previous_number_ == 0
-                        ? std::string("nowhere")
-                        : concat("in ", previous_name_, " number ", previous_number_);
+  auto seen = previous_number_ == 0 ? std::string("nowhere")
+                                    : concat("in ", previous_name_, " number ", previous_number_);
   if (answer == nullptr) return seen;
   if (answer->id == held_.id) return seen + ", where it still waits";
   return concat(seen, "; it waits in ", answer->name, " number ", answer->number,
@@ -176,6 +175,7 @@ void MpiChannel::sum_small(std::span<const Summand> summands, SumOrder order) {
   std::vector<std::byte> mine(static_cast<std::size_t>(bytes));
   std::vector<std::byte> received(static_cast<std::size_t>(bytes * size_));
   std::vector<MutableBytes> all;
+  all.reserve(static_cast<std::size_t>(size_));
   for (int peer = 0; peer < size_; ++peer) {
     all.push_back(MutableBytes(received).subspan(static_cast<std::size_t>(bytes * peer),
                                                  static_cast<std::size_t>(bytes)));
@@ -189,6 +189,7 @@ void MpiChannel::sum_small(std::span<const Summand> summands, SumOrder order) {
   at = 0;
   for (const auto& summand : summands) {
     std::vector<const void*> parts;
+    parts.reserve(all.size());
     for (const auto& part : all) parts.push_back(part.data() + at);
     sum_over_ranks(summand.data, parts, summand.count, summand.dtype, order);
     at += aligned(summand.bytes);

@@ -26,6 +26,8 @@ const torch::Tensor& on_host(const char* call, const torch::Tensor& tensor) {
   throw ArgumentError(concat(call, ": the tensor is on ", tensor.device(),
                              ", this communicator moves tensors of the CPU"));
 }
+const torch::Tensor& on_host(const char* call,
+                             torch::Tensor&& tensor) = delete;  // it would be gone
 
 Bytes bytes_of(const torch::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
@@ -171,6 +173,7 @@ std::vector<std::vector<std::int64_t>> MpiCommunicator::gather_rows(const Tensor
   for (const auto& part : parts) mine.push_back(part.size(0));
   std::vector<std::vector<std::int64_t>> all(parts.size(), std::vector<std::int64_t>(parts.size()));
   std::vector<MutableBytes> spans;
+  spans.reserve(all.size());
   for (auto& rows : all) spans.push_back(std::as_writable_bytes(std::span(rows)));
   channel_->all_gather(std::as_bytes(std::span(mine)), spans);
   return all;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <thread>
 #include <type_traits>
@@ -88,7 +89,12 @@ void Notices::tell_end() noexcept {
 
 void Notices::send(int tag, const std::string& message, int to) noexcept {
   // MPI may read it after this call: the sender doesn't wait for anybody.
-  const auto* kept = new std::string(message);
+  const std::string* kept = nullptr;
+  try {
+    kept = new std::string(message);
+  } catch (const std::bad_alloc&) {
+    return;  // as with a lost message: who waits for it finds out by the timeout
+  }
   MPI_Request request = MPI_REQUEST_NULL;
   if (MPI_Isend(kept->data(), static_cast<int>(kept->size()), MPI_BYTE, to, tag, comm_, &request) ==
       MPI_SUCCESS) {
