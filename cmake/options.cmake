@@ -7,6 +7,7 @@ option(TORCH_ACCELERATED_BUILD_BENCHMARKS "Build the benchmarks" OFF)
 option(TORCH_ACCELERATED_INSTALL "Make the rules that install the library" ${PROJECT_IS_TOP_LEVEL})
 option(TORCH_ACCELERATED_WERROR "Treat this project's warnings as errors" ${PROJECT_IS_TOP_LEVEL})
 option(TORCH_ACCELERATED_PCH "Precompile <torch/torch.h>" ${PROJECT_IS_TOP_LEVEL})
+option(TORCH_ACCELERATED_UNITY "Compile several sources as one, which is quicker" ON)
 set(TORCH_ACCELERATED_SANITIZE "" CACHE STRING "Sanitizers to build with, such as address;undefined")
 
 # AUTO uses what is found; ON makes its absence an error; OFF doesn't look.

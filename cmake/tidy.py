@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -86,8 +87,9 @@ def other_sources(changed):
 class Run:
     """What clang-tidy has said so far."""
 
-    def __init__(self, tool, build):
-        self.command = [tool, "-p", build, "--quiet"]
+    def __init__(self, tool, folder):
+        # g++'s options are none of clang's.
+        self.command = [tool, "-p", folder, "--quiet", "--extra-arg=-Wno-unknown-warning-option"]
         self.seen, self.failed = set(), set()
         self.jobs = int(os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or os.cpu_count() or 1)
 
@@ -110,13 +112,29 @@ class Run:
             list(pool.map(lambda file: self.look_at_one(file, deadline), files))
 
 
-def compiled_sources(build):
+def commands_of_sources(build):
+    """The commands that build's compile_commands.json tells, for a source of several that of each."""
     try:
         commands = json.loads(pathlib.Path(build, "compile_commands.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise Mistake(f"{build} tells no compile commands ({error}); configure it first") from error
+    for one in commands:
+        if pathlib.Path(one["file"]).parent.name != "Unity":
+            yield one
+            continue
+        for source in re.findall('#include "(.*)"', pathlib.Path(one["file"]).read_text(encoding="utf-8")):
+            yield {**one, "file": source, "command": one["command"].replace(one["file"], source)}
+
+
+def write_commands(build):
+    """Where clang-tidy finds how each source is compiled, and the sources."""
+    folder = pathlib.Path(build, "tidy")
+    folder.mkdir(exist_ok=True)
+    commands = list(commands_of_sources(build))
+    (folder / "compile_commands.json").write_text(json.dumps(commands, indent=1), encoding="utf-8")
     here = os.path.realpath(".")
-    return {os.path.relpath(os.path.realpath(os.path.join(one["directory"], one["file"])), here) for one in commands}
+    sources = {os.path.relpath(os.path.realpath(os.path.join(one["directory"], one["file"])), here) for one in commands}
+    return str(folder), sources
 
 
 def tidy(tool, build, named):
@@ -126,14 +144,14 @@ def tidy(tool, build, named):
     base = None if named else find_base()
     changed = sources_of(named) if named else changed_sources(base)
     others = other_sources(changed) if end and not named else []
-    compiled = compiled_sources(build)
+    folder, compiled = write_commands(build)
     for file in [file for file in changed if file not in compiled]:
         print(f"left out     {file}, which {build} doesn't compile")
     changed, others = ([file for file in files if file in compiled] for files in (changed, others))
     if base:
         print(f"{len(changed)} sources have changed since {base[:12]}")
 
-    run = Run(tool, build)
+    run = Run(tool, folder)
     run.look_at(changed, float("inf"))
     run.look_at(others, min(deadline, begin + OTHERS_SECONDS))
     print(f"clang-tidy: {len(changed)} changed sources and {len(run.seen) - len(changed)} of {len(others)} others "
@@ -185,7 +203,9 @@ def self_test():
         write("tool\nlooked_at\nbuild\n", ".git/info/exclude")
         write(TOOL, "tool")
         os.chmod("tool", 0o755)
-        compiled = [{"directory": root, "file": f"src/{name}.cpp"} for name in "abcdef"]
+        compiled = [{"directory": root, "file": f"src/{name}.cpp"} for name in "abc"]
+        compiled.append({"directory": root, "command": "g++ build/Unity/0.cxx", "file": "build/Unity/0.cxx"})
+        write("".join(f'#include "{root}/src/{name}.cpp"\n' for name in "def"), "build/Unity/0.cxx")
         write(json.dumps(compiled), "build/compile_commands.json")
         write("", *(f"src/{name}.cpp" for name in "abcde"), "include/torch_accelerated/d.h", "tests/t.cpp")
         first = save()

@@ -13,9 +13,9 @@ namespace {
 namespace ta = torch_accelerated;
 
 ta::Batch rows_of(const DigitImages& digits) {
-  constexpr auto kSide = DigitImages::kSide;
+  constexpr auto side = DigitImages::kSide;
   return {{"data", torch::tensor(digits.pixels, torch::kUInt8)
-                       .reshape({digits.count, 1, kSide, kSide})
+                       .reshape({digits.count, 1, side, side})
                        .to(torch::kFloat32)
                        .div_(255)},
           {"target", torch::tensor(digits.labels, torch::kInt64)}};

@@ -14,7 +14,7 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "CsvLogger";
+constexpr const char* kCsvLogger = "CsvLogger";
 
 // The columns of a file that a logger has begun.
 std::vector<std::string> columns_in(const std::string& content, const std::filesystem::path& path) {
@@ -24,7 +24,7 @@ std::vector<std::string> columns_in(const std::string& content, const std::files
   const bool begins =
       found.size() >= columns.size() && std::equal(columns.begin(), columns.end(), found.begin());
   if (end == std::string::npos || !begins) {
-    throw ArgumentError(concat(kName, ": ", path,
+    throw ArgumentError(concat(kCsvLogger, ": ", path,
                                " is there already, and its first line is no header that begins "
                                "with epoch,updates,intermediate; give another path, or remove it"));
   }
@@ -46,8 +46,9 @@ std::string widened(const std::string& content, const std::vector<std::string>& 
 
 }  // namespace
 
-CsvLogger::CsvLogger(std::filesystem::path path) : path_(LineFile(kName, std::move(path)).path()) {
-  OptionCheck check(kName);
+CsvLogger::CsvLogger(std::filesystem::path path)
+    : path_(LineFile(kCsvLogger, std::move(path)).path()) {
+  OptionCheck check(kCsvLogger);
   check.require(!path_.empty(), "path is empty; give a file, such as \"metrics.csv\"");
   check.throw_if_any();
 }
@@ -55,7 +56,7 @@ CsvLogger::CsvLogger(std::filesystem::path path) : path_(LineFile(kName, std::mo
 void CsvLogger::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
   if (!cut_to_) written_ = trainer.history().rows().size();
   if (!trainer.accelerator().is_main_process()) return;
-  const LineFile file(kName, path_);
+  const LineFile file(kCsvLogger, path_);
   file.open();
   const auto content = file.read();
   columns_.clear();
@@ -102,7 +103,7 @@ void CsvLogger::write_new_rows(const Trainer& trainer) {
   const auto& rows = trainer.history().rows();
   if (!trainer.accelerator().is_main_process()) written_ = rows.size();  // as if it wrote
   if (written_ >= rows.size()) return;
-  const LineFile file(kName, path_);
+  const LineFile file(kCsvLogger, path_);
   for (; written_ < rows.size(); ++written_) {
     const auto& row = rows[written_];
     const auto known = columns_.size();

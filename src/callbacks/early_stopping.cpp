@@ -13,7 +13,7 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "EarlyStopping";
+constexpr const char* kEarlyStopping = "EarlyStopping";
 
 MetricWatchOptions watched(const EarlyStoppingOptions& options) {
   return {options.metric, options.direction, options.min_delta, options.min_relative_delta};
@@ -35,7 +35,7 @@ void check_thresholds(OptionCheck& check, const EarlyStoppingOptions& options) {
 
 EarlyStopping::EarlyStopping(EarlyStoppingOptions options)
     : options_(std::move(options)), watch_(watched(options_)) {
-  OptionCheck check(kName);
+  OptionCheck check(kEarlyStopping);
   check.require(options_.patience >= 1, concat("patience must be >= 1, got ", options_.patience,
                                                "; 1 stops at the first epoch without improvement"));
   watch_.check(check);
@@ -53,14 +53,14 @@ std::string EarlyStopping::settings() const {
 }
 
 void EarlyStopping::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
-  watch_.require(trainer, kName);
+  watch_.require(trainer, kEarlyStopping);
   if (std::exchange(loaded_, false) || !options_.reset_on_train) return;
   watch_.reset();
   waited_ = 0;
 }
 
 void EarlyStopping::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd&) {
-  const auto found = watch_.read(trainer, kName);
+  const auto found = watch_.read(trainer, kEarlyStopping);
   if (!found) return;
   waited_ = watch_.improves(*found) ? 0 : waited_ + 1;
   auto reason = reason_to_stop(*found);
@@ -70,7 +70,7 @@ void EarlyStopping::on_training_run_epoch_end(Trainer& trainer, const TrainingRu
 void EarlyStopping::on_training_run_end(Trainer&, const TrainingRunEnd&) { loaded_ = false; }
 
 std::string EarlyStopping::reason_to_stop(const EpochMetric& found) const {
-  const auto is = concat(kName, ": ", options_.metric, " is ", found.value);
+  const auto is = concat(kEarlyStopping, ": ", options_.metric, " is ", found.value);
   const auto& good = options_.stopping_threshold;
   if (good && std::isfinite(found.value) && !is_better(options_.direction, *good, found.value)) {
     return concat(is, ", the stopping_threshold is ", *good);

@@ -14,13 +14,13 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "JsonLinesLogger";
+constexpr const char* kJsonLinesLogger = "JsonLinesLogger";
 
 }  // namespace
 
 JsonLinesLogger::JsonLinesLogger(std::filesystem::path path)
-    : path_(LineFile(kName, std::move(path)).path()) {
-  OptionCheck check(kName);
+    : path_(LineFile(kJsonLinesLogger, std::move(path)).path()) {
+  OptionCheck check(kJsonLinesLogger);
   check.require(!path_.empty(), "path is empty; give a file, such as \"metrics.jsonl\"");
   check.throw_if_any();
 }
@@ -28,11 +28,11 @@ JsonLinesLogger::JsonLinesLogger(std::filesystem::path path)
 void JsonLinesLogger::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
   if (!cut_to_) written_ = trainer.history().rows().size();
   if (!trainer.accelerator().is_main_process()) return;
-  const LineFile file(kName, path_);
+  const LineFile file(kJsonLinesLogger, path_);
   file.open();
   const auto content = file.read();
   if (!content.empty() && !content.starts_with("{\"epoch\":")) {
-    throw ArgumentError(concat(kName, ": ", path_,
+    throw ArgumentError(concat(kJsonLinesLogger, ": ", path_,
                                " is there already, and its first line doesn't begin with "
                                "{\"epoch\":; give another path, or remove it"));
   }
@@ -74,7 +74,7 @@ void JsonLinesLogger::write_new_rows(const Trainer& trainer) {
   const auto& rows = trainer.history().rows();
   if (!trainer.accelerator().is_main_process()) written_ = rows.size();  // as if it wrote
   if (written_ >= rows.size()) return;
-  const LineFile file(kName, path_);
+  const LineFile file(kJsonLinesLogger, path_);
   for (; written_ < rows.size(); ++written_, ++lines_) file.append(json_line(rows[written_]));
 }
 

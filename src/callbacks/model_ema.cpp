@@ -17,7 +17,7 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "ModelEma";
+constexpr const char* kModelEma = "ModelEma";
 
 }  // namespace
 
@@ -30,7 +30,7 @@ double ema_decay(std::int64_t step, const ModelEmaOptions& options) noexcept {
 ModelEma::ModelEma(ModelEmaOptions options)
     : options_(std::move(options)),
       watch_({.metric = options_.keep_best.value_or("none"), .direction = options_.direction}) {
-  OptionCheck check(kName);
+  OptionCheck check(kModelEma);
   check.require(options_.decay >= 0 && options_.decay <= 1,
                 concat("decay must be in [0, 1], got ", options_.decay,
                        "; the nearer to 1, the longer it remembers, such as 0.9999"));
@@ -44,9 +44,9 @@ ModelEma::ModelEma(ModelEmaOptions options)
 void ModelEma::copy_to(torch::nn::Module& module) const {
   const auto& kept = best_averages_.empty() ? averages_ : best_averages_;
   if (kept.empty()) {
-    throw StateError(concat(kName, ": there is no average yet; it begins with a training run"));
+    throw StateError(concat(kModelEma, ": there is no average yet; it begins with a training run"));
   }
-  copy_into(kept, named_tensors(module), kName);
+  copy_into(kept, named_tensors(module), kModelEma);
 }
 
 std::string ModelEma::settings() const {
@@ -63,14 +63,14 @@ std::vector<std::string> ModelEma::metric_names(const Trainer& trainer) const {
 }
 
 void ModelEma::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
-  if (options_.keep_best) watch_.require(trainer, kName);
+  if (options_.keep_best) watch_.require(trainer, kModelEma);
   model_ = named_tensors(trainer.model().module());
   updates_ = trainer.progress().update - trainer.progress().skipped_updates;
   if (std::exchange(loaded_, false)) {
-    trainer.accelerator().together(kName, [&] {
-      const auto given = fitted(averages_, model_, kName);
+    trainer.accelerator().together(kModelEma, [&] {
+      const auto given = fitted(averages_, model_, kModelEma);
       averages_ = copied_for_sums(model_);
-      copy_into(given, averages_, kName);
+      copy_into(given, averages_, kModelEma);
     });
     return;
   }
@@ -105,7 +105,7 @@ void ModelEma::on_eval_epoch_end(Trainer& trainer, const EvalEpochEnd& event) {
 
 void ModelEma::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd&) {
   if (!options_.keep_best) return;
-  const auto found = watch_.read(trainer, kName);
+  const auto found = watch_.read(trainer, kModelEma);
   if (found && watch_.improves(*found)) best_averages_ = copied(averages_, c10::kCPU);
 }
 
@@ -130,11 +130,11 @@ void ModelEma::load_state(const State& state) {
   auto best = copied(state.part("best").tensors(), c10::kCPU);
   const bool has_begun = !model_.empty();
   const bool is_fresh = averages.empty();  // from before a first run: the next one begins anew
-  if (has_begun && !is_fresh) averages = fitted(averages, model_, kName);
+  if (has_begun && !is_fresh) averages = fitted(averages, model_, kModelEma);
   watch_.load_state(state.part("watch"));
   if (has_begun) {
     averages_ = copied_for_sums(model_);
-    if (!is_fresh) copy_into(averages, averages_, kName);
+    if (!is_fresh) copy_into(averages, averages_, kModelEma);
   } else {
     averages_ = std::move(averages);
   }

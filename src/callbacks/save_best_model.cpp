@@ -14,14 +14,14 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "SaveBestModel";
+constexpr const char* kSaveBestModel = "SaveBestModel";
 
 }  // namespace
 
 SaveBestModel::SaveBestModel(SaveBestModelOptions options)
     : options_(std::move(options)),
       watch_({.metric = options_.metric, .direction = options_.direction}) {
-  OptionCheck check(kName);
+  OptionCheck check(kSaveBestModel);
   watch_.check(check);
   check.throw_if_any();
 }
@@ -33,18 +33,19 @@ std::string SaveBestModel::settings() const {
 }
 
 void SaveBestModel::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
-  watch_.require(trainer, kName);
+  watch_.require(trainer, kSaveBestModel);
   if (!std::exchange(loaded_, false) && options_.reset_on_train) {
     watch_.reset();
     best_weights_ = {};
   }
   if (best_weights_.empty()) return;
-  trainer.accelerator().together(
-      kName, [&] { fitted(best_weights_, named_tensors(trainer.model().module()), kName); });
+  trainer.accelerator().together(kSaveBestModel, [&] {
+    fitted(best_weights_, named_tensors(trainer.model().module()), kSaveBestModel);
+  });
 }
 
 void SaveBestModel::on_training_run_epoch_end(Trainer& trainer, const TrainingRunEpochEnd&) {
-  const auto found = watch_.read(trainer, kName);
+  const auto found = watch_.read(trainer, kSaveBestModel);
   if (!found || !watch_.improves(*found)) return;
   best_weights_ = copied(named_tensors(trainer.model().module()), c10::kCPU);
 }
@@ -52,7 +53,7 @@ void SaveBestModel::on_training_run_epoch_end(Trainer& trainer, const TrainingRu
 void SaveBestModel::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
   loaded_ = false;
   if (!options_.reload_at_end || best_weights_.empty()) return;
-  copy_into(best_weights_, named_tensors(trainer.model().module()), kName);
+  copy_into(best_weights_, named_tensors(trainer.model().module()), kSaveBestModel);
 }
 
 State SaveBestModel::state() const {

@@ -10,7 +10,7 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "SaveCheckpoints";
+constexpr const char* kSaveCheckpoints = "SaveCheckpoints";
 
 // Whether no epoch follows.
 bool is_last(const Trainer& trainer) {
@@ -26,7 +26,7 @@ SaveCheckpoints::SaveCheckpoints(SaveCheckpointsOptions options) : options_(opti
   const auto epochs = options.every_epochs.value_or(1);
   const auto updates = options.every_updates.value_or(1);
   const auto seconds = options.every.value_or(std::chrono::seconds(1)).count();
-  OptionCheck(kName)
+  OptionCheck(kSaveCheckpoints)
       .require(epochs >= 1, concat("every_epochs must be >= 1, got ", epochs))
       .require(updates >= 1, concat("every_updates must be >= 1, got ", updates))
       .require(seconds >= 1, concat("every must be >= 1 second, got ", seconds))
@@ -44,7 +44,7 @@ std::string SaveCheckpoints::settings() const {
 void SaveCheckpoints::on_training_run_start(Trainer& trainer, const TrainingRunStart&) {
   last_ = std::chrono::steady_clock::now();
   if (trainer.keeps_checkpoints()) return;
-  ArgumentError error(concat(kName,
+  ArgumentError error(concat(kSaveCheckpoints,
                              ": the run keeps no checkpoints; give TrainOptions::checkpoints a "
                              "directory"));
   error.set_on_all_ranks();

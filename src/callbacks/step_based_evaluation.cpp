@@ -13,13 +13,13 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "StepBasedEvaluation";
+constexpr const char* kStepBasedEvaluation = "StepBasedEvaluation";
 
 }  // namespace
 
 StepBasedEvaluation::StepBasedEvaluation(StepBasedEvaluationOptions options)
     : options_(std::move(options)) {
-  OptionCheck check(kName);
+  OptionCheck check(kStepBasedEvaluation);
   check.require(options_.every_updates >= 1,
                 concat("every_updates must be >= 1, got ", options_.every_updates,
                        "; it is the number of updates from one evaluation to the next"));
@@ -41,9 +41,10 @@ std::vector<std::string> StepBasedEvaluation::metric_names(const Trainer& traine
 
 void StepBasedEvaluation::on_training_run_start(Trainer& trainer, const TrainingRunStart& event) {
   if (event.config.eval_rows) return;
-  trainer.accelerator().together(kName, [] {
+  trainer.accelerator().together(kStepBasedEvaluation, [] {
     throw ArgumentError(
-        concat(kName, ": the run has no evaluation dataset; set eval_dataset of TrainOptions"));
+        concat(kStepBasedEvaluation,
+               ": the run has no evaluation dataset; set eval_dataset of TrainOptions"));
   });
 }
 

@@ -15,7 +15,7 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "StopOnSignal";
+constexpr const char* kStopOnSignal = "StopOnSignal";
 
 // A handler knows nothing but the process: one flag, the number of the signal that came.
 std::atomic<int> arrived{0};
@@ -38,7 +38,7 @@ class StopOnSignal::Handlers {
   explicit Handlers(const std::vector<int>& signals) {
     if (in_use.exchange(true)) {
       throw StateError(
-          concat(kName, ": another one is at work in this process; use one at a time"));
+          concat(kStopOnSignal, ": another one is at work in this process; use one at a time"));
     }
     arrived = 0;
     struct ::sigaction action{};
@@ -63,7 +63,7 @@ class StopOnSignal::Handlers {
 };
 
 StopOnSignal::StopOnSignal(std::vector<int> signals) : signals_(std::move(signals)) {
-  OptionCheck check(kName);
+  OptionCheck check(kStopOnSignal);
   check.require(!signals_.empty(), "no signal is given; give some, such as SIGTERM");
   for (const int number : signals_) {
     const bool can_be = number >= 1 && number < NSIG && number != SIGKILL && number != SIGSTOP;
@@ -95,7 +95,7 @@ void StopOnSignal::look(Trainer& trainer) {
   const int number = handlers_ ? arrived.load() : 0;  // an evaluation may be without a run
   if (number == 0 || trainer.stop_requested()) return;
   if (trainer.keeps_checkpoints()) trainer.request_checkpoint();
-  trainer.request_stop(concat(kName, ": the process got ", ::strsignal(number)));
+  trainer.request_stop(concat(kStopOnSignal, ": the process got ", ::strsignal(number)));
 }
 
 }  // namespace torch_accelerated

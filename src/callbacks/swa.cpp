@@ -19,7 +19,7 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "Swa";
+constexpr const char* kSwa = "Swa";
 
 std::int64_t first_epoch(const SwaOptions& options, std::int64_t epochs) {
   if (options.start_epoch) return *options.start_epoch;
@@ -30,7 +30,7 @@ std::int64_t first_epoch(const SwaOptions& options, std::int64_t epochs) {
 }  // namespace
 
 Swa::Swa(SwaOptions options) : options_(std::move(options)) {
-  OptionCheck check(kName);
+  OptionCheck check(kSwa);
   check.require(!options_.start_epoch || *options_.start_epoch >= 1,
                 concat("start_epoch must be >= 1, got ", options_.start_epoch.value_or(1),
                        "; epochs count from 1"));
@@ -69,7 +69,7 @@ std::vector<std::string> Swa::metric_names(const Trainer& trainer) const {
 }
 
 void Swa::check_run(const Trainer& trainer) const {
-  OptionCheck check(kName);
+  OptionCheck check(kSwa);
   const auto epochs = epochs_of(trainer.run_config());
   check.require(first_epoch_ <= epochs,
                 concat("start_epoch is ", first_epoch_, ", the run has ", epochs,
@@ -86,7 +86,7 @@ void Swa::on_training_run_start(Trainer& trainer, const TrainingRunStart& event)
   parameters_ = named_parameters(trainer.model().module());
   buffers_ = named_buffers(trainer.model().module());
   const bool goes_on = std::exchange(loaded_, false) && count_ > 0;
-  trainer.accelerator().together(kName, [&] {
+  trainer.accelerator().together(kSwa, [&] {
     check_run(trainer);
     if (goes_on) adopt_loaded();
   });
@@ -100,9 +100,9 @@ void Swa::on_training_run_start(Trainer& trainer, const TrainingRunStart& event)
 void Swa::adopt_loaded() {
   auto average = copied_for_sums(parameters_);
   auto buffers = copied(buffers_);
-  fitted(average_buffers_, buffers, kName);
-  copy_into(average_, average, kName);
-  copy_into(average_buffers_, buffers, kName);
+  fitted(average_buffers_, buffers, kSwa);
+  copy_into(average_, average, kSwa);
+  copy_into(average_buffers_, buffers, kSwa);
   average_ = std::move(average);
   average_buffers_ = std::move(buffers);
 }
@@ -148,8 +148,8 @@ void Swa::on_training_run_end(Trainer& trainer, const TrainingRunEnd&) {
     refresh_statistics(trainer);
   }
   if (!options_.replace_at_end) return;
-  copy_into(average_, parameters_, kName);
-  copy_into(average_buffers_, buffers_, kName);
+  copy_into(average_, parameters_, kSwa);
+  copy_into(average_buffers_, buffers_, kSwa);
 }
 
 State Swa::state() const {
@@ -169,8 +169,8 @@ void Swa::load_state(const State& state) {
   const auto buffers = copied(state.part("buffer").tensors());
   const bool has_begun = !parameters_.empty();
   if (has_begun && count > 0) {
-    fitted(average, parameters_, kName);
-    fitted(buffers, buffers_, kName);
+    fitted(average, parameters_, kSwa);
+    fitted(buffers, buffers_, kSwa);
   }
   average_ = average;
   average_buffers_ = buffers;

@@ -15,14 +15,14 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "UnfreezeBackbone";
+constexpr const char* kUnfreezeBackbone = "UnfreezeBackbone";
 
 }  // namespace
 
 UnfreezeBackbone::UnfreezeBackbone(const UnfreezeBackboneOptions& options) : options_(options) {
   const double rate = options.learning_rate.value_or(1);
   const auto every = options.every_epochs.value_or(1);
-  OptionCheck(kName)
+  OptionCheck(kUnfreezeBackbone)
       .require(options.epoch >= 1,
                concat("epoch must be >= 1, got ", options.epoch, "; epochs count from 1"))
       .require(every >= 1, concat("every_epochs must be >= 1, got ", every))
@@ -45,8 +45,9 @@ State UnfreezeBackbone::state() const { return State().set("unfrozen", unfrozen_
 void UnfreezeBackbone::load_state(const State& state) {
   const auto unfrozen = state.get<std::int64_t>("unfrozen");
   if (unfrozen < done_) {
-    throw StateError(concat(kName, ": the state has unfrozen ", unfrozen, " parts, of which ",
-                            done_, " are unfrozen here already; load it into a fresh one"));
+    throw StateError(concat(kUnfreezeBackbone, ": the state has unfrozen ", unfrozen,
+                            " parts, of which ", done_,
+                            " are unfrozen here already; load it into a fresh one"));
   }
   unfrozen_ = unfrozen;
 }
@@ -72,8 +73,8 @@ void UnfreezeBackbone::on_train_epoch_start(Trainer& trainer, const TrainEpochSt
 void UnfreezeBackbone::check_epoch(const RunConfig& config) const {
   const auto epochs = epochs_of(config);
   if (unfrozen_ > 0 || options_.epoch <= epochs) return;
-  ArgumentError error(concat(kName, ": epoch is ", options_.epoch, ", the run has ", epochs,
-                             epochs == 1 ? " epoch" : " epochs",
+  ArgumentError error(concat(kUnfreezeBackbone, ": epoch is ", options_.epoch, ", the run has ",
+                             epochs, epochs == 1 ? " epoch" : " epochs",
                              "; unfreeze earlier, or train longer"));
   error.set_on_all_ranks();  // they have the same run
   throw error;
@@ -85,7 +86,7 @@ std::vector<LayerRange> UnfreezeBackbone::stages(const Trainer& trainer) const {
   try {
     range = freezer.resolve(options_.groups);
   } catch (const ArgumentError& problem) {
-    ArgumentError error(concat(kName, ": ", problem.what()));
+    ArgumentError error(concat(kUnfreezeBackbone, ": ", problem.what()));
     error.set_on_all_ranks();  // they have the same model
     throw error;
   }
@@ -107,7 +108,7 @@ void UnfreezeBackbone::unfreeze_stages(Trainer& trainer) {
   const auto all = stages(trainer);
   const auto count = static_cast<std::int64_t>(all.size());
   if (unfrozen_ > count) {
-    StateError error(concat(kName, ": the loaded state has unfrozen ", unfrozen_,
+    StateError error(concat(kUnfreezeBackbone, ": the loaded state has unfrozen ", unfrozen_,
                             " parts, the options make ", count, "; give those of the saved run"));
     error.set_on_all_ranks();
     throw error;

@@ -11,10 +11,10 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr const char* kName = "WSDCheckpoint";
+constexpr const char* kWSDCheckpoint = "WSDCheckpoint";
 
 [[noreturn]] void refuse(const std::string& why) {
-  ArgumentError error(concat(kName, ": ", why));
+  ArgumentError error(concat(kWSDCheckpoint, ": ", why));
   error.set_on_all_ranks();  // they have the same run
   throw error;
 }

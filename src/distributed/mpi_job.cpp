@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "distributed/host_claim.h"
 #include "distributed/launcher.h"
 #include "distributed/mpi_library.h"
 #include "distributed/start_limit.h"
@@ -65,11 +66,12 @@ bool is_to_tell(ExitCode exit_code) {
     std::uint32_t nobody = 0;
     return teller->compare_exchange_strong(nobody, static_cast<std::uint32_t>(job().rank) + 1);
   }
-  // Without shared memory the lower rank gets a start; the job ends before the higher one's turn.
-  if (exit_code == ExitCode::kTimeout) {
-    std::this_thread::sleep_for(milliseconds(50) * std::min(job().rank, 8));
-  }
-  return true;
+  if (exit_code != ExitCode::kTimeout) return true;
+  // Without shared memory one of a host tells; of the hosts' the lower rank gets a start, and the
+  // job ends before the higher one's turn.
+  static const auto* claim = new HostClaim;  // until this process ends
+  if (claim->is_held()) std::this_thread::sleep_for(milliseconds(50) * std::min(job().rank, 8));
+  return claim->is_held();
 }
 
 [[noreturn]] void abort_job(int status) {

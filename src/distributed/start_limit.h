@@ -7,6 +7,8 @@
 #include <string>
 #include <thread>
 
+#include "distributed/host_claim.h"
+
 namespace torch_accelerated::detail {
 
 /// Ends this process, and with it the job, when MPI's initialisation takes longer than `time`: it
@@ -25,6 +27,7 @@ class StartLimit {
  private:
   void watch(std::chrono::milliseconds time);
 
+  HostClaim claim_;  // of telling
   std::mutex mutex_;
   std::condition_variable changed_;
   bool has_started_ = false;

@@ -7,7 +7,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::accelerator_test {
 namespace {
 
 using testing::HasSubstr;
@@ -255,4 +255,4 @@ TEST(SeedScope, SeedsAndGivesTheGeneratorBack) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::accelerator_test

@@ -6,7 +6,7 @@
 #include "accelerator/gradient_window.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::device_reads_test {
 namespace {
 
 struct OnMeta {
@@ -27,4 +27,4 @@ TEST(MicroBatch, ReadsNothingBackFromTheDevice) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::device_reads_test

@@ -10,7 +10,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::device_test {
 namespace {
 
 using testing::AllOf;
@@ -107,4 +107,4 @@ TEST(Device, IsTheOneAskedForWhereItIsThere) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::device_test

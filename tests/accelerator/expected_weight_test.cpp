@@ -13,7 +13,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/distributed/thread_communicator.h"
 
-namespace tests {
+namespace tests::expected_weight_test {
 namespace {
 
 // E of a window that begins with such a micro-batch.
@@ -131,4 +131,4 @@ TEST(ExpectedWeight, IsThatOfTheFirstRankThatHasAny) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::expected_weight_test

@@ -5,7 +5,7 @@
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 #include "torch_accelerated/distributed/thread_communicator.h"
 
-namespace tests {
+namespace tests::sync_batch_norm_convert_test {
 namespace {
 
 using torch::nn::BatchNormOptions;
@@ -172,4 +172,4 @@ TEST(ConvertSyncBatchNorm, AConvertedSequentialCanBeClonedAndMoved) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::sync_batch_norm_convert_test

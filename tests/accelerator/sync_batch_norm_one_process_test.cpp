@@ -8,7 +8,7 @@
 #include "accelerator/sync_batch_norm_ranks.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::sync_batch_norm_one_process_test {
 namespace {
 
 using torch::nn::BatchNormOptions;
@@ -308,4 +308,4 @@ TEST(SyncBatchNorm, IsBatchNormOnOneRankAndWithoutAGroup) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::sync_batch_norm_one_process_test

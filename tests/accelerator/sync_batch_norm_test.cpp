@@ -8,7 +8,7 @@
 #include "accelerator/sync_batch_norm_ranks.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::sync_batch_norm_test {
 namespace {
 
 using torch::nn::BatchNormOptions;
@@ -175,4 +175,4 @@ TEST(SyncBatchNorm, ARankThatFailsEndsTheOthersBackward) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::sync_batch_norm_test

@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-namespace tests {
+namespace tests::threads_test {
 namespace {
 
 namespace ta = torch_accelerated;
@@ -99,4 +99,4 @@ TEST(Threads, StayAsTheEnvironmentOrTheProgramHasSetThem) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::threads_test

@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::accumulation_test {
 namespace {
 
 constexpr auto kFloat64 = torch::kFloat64;
@@ -134,4 +134,4 @@ TEST(Accumulation, AnUpdateThatWeighsNothingIsSkippedAndCounted) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::accumulation_test

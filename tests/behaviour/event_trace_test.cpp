@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::event_trace_test {
 namespace {
 
 using testing::ElementsAre;
@@ -159,4 +159,4 @@ TEST(CallbackList, RefusesTwoOfOneNameAndTakesThemNamedApart) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::event_trace_test

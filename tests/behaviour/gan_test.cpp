@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::gan_test {
 namespace {
 
 torch::nn::Sequential make_generator() {
@@ -104,4 +104,4 @@ TEST(Gan, ACompanionIsPutIntoEvalModeWithTheModel) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::gan_test

@@ -15,7 +15,7 @@
 #include "support/resumable_run.h"
 #include "support/temp_dir.h"
 
-namespace tests {
+namespace tests::golden_checkpoint_test {
 namespace {
 
 using torch_accelerated::testing::names_in;
@@ -72,4 +72,4 @@ TEST(GoldenCheckpoint, OfThePresentFormatHasTheFilesAndNamesThatAreWrittenNow) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::golden_checkpoint_test

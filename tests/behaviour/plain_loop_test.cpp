@@ -5,7 +5,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/data/permutation.h"
 
-namespace tests {
+namespace tests::plain_loop_test {
 namespace {
 
 constexpr std::int64_t kRows = 50;
@@ -117,4 +117,4 @@ TEST(PlainLoop, HasTheWeightsOfStartStepAndFinish) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::plain_loop_test

@@ -13,7 +13,7 @@
 #include "support/temp_dir.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::resume_test {
 namespace {
 
 using torch_accelerated::testing::TempDir;
@@ -145,4 +145,4 @@ TEST(Resume, WithAnotherRunConfigIsToldFieldByField) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::resume_test

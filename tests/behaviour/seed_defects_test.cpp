@@ -18,7 +18,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::seed_defects_test {
 namespace {
 
 struct Fixture {
@@ -94,4 +94,4 @@ TEST(History, IsNotChangedByALookUpThatFails) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::seed_defects_test

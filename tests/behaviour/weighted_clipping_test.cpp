@@ -8,7 +8,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::weighted_clipping_test {
 namespace {
 
 constexpr std::int64_t kRows = 40;  // windows of 12, 12, 12 and 4
@@ -164,4 +164,4 @@ TEST_P(WeightedClipping, ByValueIsOfTheExactGradients) {
 INSTANTIATE_TEST_SUITE_P(MicroBatches, WeightedClipping, testing::Values(1, 2, 3));
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::weighted_clipping_test

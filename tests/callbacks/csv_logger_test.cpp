@@ -14,7 +14,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/callbacks/step_based_evaluation.h"
 
-namespace tests {
+namespace tests::csv_logger_test {
 namespace {
 
 using testing::AllOf;
@@ -190,4 +190,4 @@ TEST(CsvText, QuotesAndReadsBackAnyName) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::csv_logger_test

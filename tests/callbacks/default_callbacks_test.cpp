@@ -10,7 +10,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::default_callbacks_test {
 namespace {
 
 using testing::AllOf;
@@ -134,4 +134,4 @@ TEST(ProgressBar, IsSilentWhereStderrIsNoTerminal) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::default_callbacks_test

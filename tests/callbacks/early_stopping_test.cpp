@@ -8,7 +8,7 @@
 #include "callbacks/fails_after_loading.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::early_stopping_test {
 namespace {
 
 using testing::AllOf;
@@ -231,4 +231,4 @@ TEST(EarlyStopping, TakesNoNoteOfAnEvaluationThatAStopCutShort) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::early_stopping_test

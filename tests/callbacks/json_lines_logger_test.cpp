@@ -13,7 +13,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/callbacks/step_based_evaluation.h"
 
-namespace tests {
+namespace tests::json_lines_logger_test {
 namespace {
 
 using testing::AllOf;
@@ -112,4 +112,4 @@ TEST(JsonLinesLogger, RefusesWhatItCannotAppendTo) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::json_lines_logger_test

@@ -8,7 +8,7 @@
 #include "callbacks/fails_after_loading.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::max_time_test {
 namespace {
 
 TEST(MaxTime, StopsARunThatLastsLonger) {
@@ -61,4 +61,4 @@ TEST(MaxTime, RefusesATimeThatIsOverAtOnce) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::max_time_test

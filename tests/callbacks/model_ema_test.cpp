@@ -11,7 +11,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/callbacks/early_stopping.h"
 
-namespace tests {
+namespace tests::model_ema_test {
 namespace {
 
 using testing::AllOf;
@@ -335,4 +335,4 @@ TEST(ModelEma, RefusesOptionsAllAtOnceAndACopyOfNothing) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::model_ema_test

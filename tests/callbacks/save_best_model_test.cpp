@@ -9,7 +9,7 @@
 #include "core/named_tensors.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::save_best_model_test {
 namespace {
 
 using testing::HasSubstr;
@@ -128,4 +128,4 @@ TEST(SaveBestModel, RefusesAMetricThatWillNotBe) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::save_best_model_test

@@ -5,7 +5,7 @@
 
 #include "support/saving_run.h"
 
-namespace tests {
+namespace tests::save_checkpoints_test {
 namespace {
 
 using testing::ElementsAre;
@@ -72,4 +72,4 @@ TEST(SaveCheckpoints, NeedsADirectoryAndAnOccasion) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::save_checkpoints_test

@@ -9,7 +9,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::settings_test {
 namespace {
 
 template <class... Callbacks>
@@ -80,4 +80,4 @@ TEST(CallbackSettings, LeaveOutWhatTheMainProcessDecidesAlone) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::settings_test

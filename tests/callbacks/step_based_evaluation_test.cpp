@@ -6,7 +6,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/callbacks/early_stopping.h"
 
-namespace tests {
+namespace tests::step_based_evaluation_test {
 namespace {
 
 using testing::AllOf;
@@ -126,4 +126,4 @@ TEST(StepBasedEvaluation, RefusesWhatItCannotDo) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::step_based_evaluation_test

@@ -8,7 +8,7 @@
 
 #include "support/saving_run.h"
 
-namespace tests {
+namespace tests::stop_on_signal_test {
 namespace {
 
 using testing::ElementsAre;
@@ -126,4 +126,4 @@ TEST(StopOnSignal, RefusesSignalsWithoutHandlers) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::stop_on_signal_test

@@ -7,7 +7,7 @@
 #include "core/named_tensors.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::swa_test {
 namespace {
 
 using testing::AllOf;
@@ -202,4 +202,4 @@ TEST(Swa, RefusesOptionsAndRunsThatItCannotAverage) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::swa_test

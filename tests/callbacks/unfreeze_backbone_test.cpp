@@ -5,7 +5,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::unfreeze_backbone_test {
 namespace {
 
 using testing::AllOf;
@@ -151,4 +151,4 @@ TEST(UnfreezeBackbone, RefusesARunThatEndsBeforeItsEpoch) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::unfreeze_backbone_test

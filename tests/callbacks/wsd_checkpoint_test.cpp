@@ -7,7 +7,7 @@
 
 #include "support/saving_run.h"
 
-namespace tests {
+namespace tests::wsd_checkpoint_test {
 namespace {
 
 using testing::ElementsAre;
@@ -53,4 +53,4 @@ TEST(WSDCheckpoint, KeepsTheUpdateOfAWindowThatTheEpochsEndCloses) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::wsd_checkpoint_test

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <thread>
 
-namespace torch_accelerated {
+namespace torch_accelerated::background_task_test {
 namespace {
 
 TEST(BackgroundTask, WorksBesideTheCallersThread) {
@@ -62,4 +62,4 @@ TEST(BackgroundTask, WaitsForNothingWhereNothingWasStarted) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::background_task_test

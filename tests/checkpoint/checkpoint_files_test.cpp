@@ -21,7 +21,7 @@
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/base/sha256.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::checkpoint_files_test {
 namespace {
 
 using std::filesystem::path;
@@ -376,4 +376,4 @@ TEST_F(Checkpoint, ThatCanNotBeWrittenIsAFileErrorAtEachOperation) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::checkpoint_files_test

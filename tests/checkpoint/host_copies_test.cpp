@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
-namespace torch_accelerated {
+namespace torch_accelerated::host_copies_test {
 namespace {
 
 TEST(HostCopies, KeepTheNumbersOfTheMoment) {
@@ -52,4 +52,4 @@ TEST(HostCopies, OfOneTensorUnderTwoNamesAreTwo) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::host_copies_test

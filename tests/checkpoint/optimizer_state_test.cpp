@@ -17,7 +17,7 @@
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/core/stateful.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::optimizer_state_test {
 namespace {
 
 using ::testing::AllOf;
@@ -448,4 +448,4 @@ TEST(OptimizerState, OfAnotherOptimizerIsRefusedByItsType) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::optimizer_state_test

@@ -13,7 +13,7 @@
 #include "support/torch_files.h"
 #include "support/weights.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::weights_files_test {
 namespace {
 
 using testing::copy_of;
@@ -225,4 +225,4 @@ TEST_F(WeightsFiles, WhoseFileBeginsAsOthersDoAreRead) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::weights_files_test

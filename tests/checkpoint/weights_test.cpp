@@ -13,7 +13,7 @@
 #include "support/file_size_limit.h"
 #include "support/weights.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::weights_test {
 namespace {
 
 using ::testing::AllOf;
@@ -260,4 +260,4 @@ TEST_F(Weights, ThatAreNotThereAreAFileError) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::weights_test

@@ -4,7 +4,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/core/running_mean.h"
 
-namespace tests {
+namespace tests::mean_test {
 namespace {
 
 using testing::HasSubstr;
@@ -49,4 +49,4 @@ TEST(RunningMean, LeavesOutWhatWeighsNothing) {
 TEST(RunningMean, OfNothingIsZero) { EXPECT_EQ(ta::RunningMean().value(), 0.0); }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::mean_test

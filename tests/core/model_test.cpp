@@ -5,7 +5,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::model_test {
 namespace {
 
 using testing::HasSubstr;
@@ -94,4 +94,4 @@ TEST(LossFunction, TakesModulesFunctionsAndMeans) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::model_test

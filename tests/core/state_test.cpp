@@ -3,7 +3,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::state_test {
 namespace {
 
 using testing::HasSubstr;
@@ -68,4 +68,4 @@ TEST(State, PartsComeBackUnderTheirOwnNames) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::state_test

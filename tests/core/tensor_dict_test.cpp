@@ -3,7 +3,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::tensor_dict_test {
 namespace {
 
 using testing::AllOf;
@@ -52,4 +52,4 @@ TEST(TensorDict, DescribesShapesAndDtypes) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::tensor_dict_test

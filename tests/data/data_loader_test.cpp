@@ -19,7 +19,7 @@
 #include "torch_accelerated/data/per_sample.h"
 #include "torch_accelerated/data/permutation.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::data_loader_test {
 namespace {
 
 using ::testing::AllOf;
@@ -484,4 +484,4 @@ TEST(DataLoader, OnADeviceAnExceptionArrivesInItsPlaceToo) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::data_loader_test

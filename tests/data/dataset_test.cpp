@@ -11,7 +11,7 @@
 #include "data/batch_digest.h"
 #include "torch_accelerated/base/error.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::dataset_test {
 namespace {
 
 using ::testing::AllOf;
@@ -218,4 +218,4 @@ TEST(RandomSplit, RefusesSizesThatDontAddUp) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::dataset_test

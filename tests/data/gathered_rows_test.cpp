@@ -6,7 +6,7 @@
 
 #include <vector>
 
-namespace torch_accelerated {
+namespace torch_accelerated::gathered_rows_test {
 namespace {
 
 void expect_as_index_select(const torch::Tensor& value, const std::vector<std::int64_t>& indices) {
@@ -40,4 +40,4 @@ TEST(GatheredRows, AreTheSameWhereSeveralThreadsCopy) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::gathered_rows_test

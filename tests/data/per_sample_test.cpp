@@ -10,7 +10,7 @@
 #include "data/batch_digest.h"
 #include "torch_accelerated/base/error.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::per_sample_test {
 namespace {
 
 using ::testing::AllOf;
@@ -164,4 +164,4 @@ TEST(Stack, NamesThePlaceInTheBatch) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::per_sample_test

@@ -10,7 +10,7 @@
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/data/data_loader.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::sharded_loader_test {
 namespace {
 
 using ::testing::AllOf;
@@ -172,4 +172,4 @@ TEST(ShardedLoader, RefusesRanksAndShardsThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::sharded_loader_test

@@ -12,7 +12,7 @@
 #include "data/batch_digest.h"
 #include "torch_accelerated/data/data_loader.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::torch_dataset_test {
 namespace {
 
 using testing::digest;
@@ -143,4 +143,4 @@ TEST(TorchDataset, ThreadsThatShareAHandleTakeTurns) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::torch_dataset_test

@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-namespace tests {
+namespace tests::launcher_test {
 namespace {
 
 using torch_accelerated::detail::find_launch;
@@ -79,4 +79,4 @@ TEST_F(Launcher, MalformedNumbersAnnounceNothing) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::launcher_test

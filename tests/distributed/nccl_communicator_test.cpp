@@ -6,7 +6,7 @@
 #include "support/fake_nccl.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::nccl_communicator_test {
 namespace {
 
 using ::testing::AllOf;
@@ -154,4 +154,4 @@ TEST(NcclCommunicator, RefusesATensorOfAnotherDevice) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::nccl_communicator_test

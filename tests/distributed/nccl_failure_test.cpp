@@ -4,7 +4,7 @@
 #include "support/fake_nccl.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::nccl_failure_test {
 namespace {
 
 using ::testing::AllOf;
@@ -202,4 +202,4 @@ TEST(NcclFailure, ARankThatCannotJoinIsAnErrorOfAllRanks) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::nccl_failure_test

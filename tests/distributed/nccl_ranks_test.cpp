@@ -5,7 +5,7 @@
 #include "support/fake_nccl.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::nccl_ranks_test {
 namespace {
 
 using ::testing::AllOf;
@@ -125,4 +125,4 @@ TEST(NcclCommunicator, RefusesRowsOfDifferentKindsOnAllRanks) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::nccl_ranks_test

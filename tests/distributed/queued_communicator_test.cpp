@@ -12,7 +12,7 @@
 
 #include "torch_accelerated/distributed/thread_communicator.h"
 
-namespace torch_accelerated {
+namespace torch_accelerated::queued_communicator_test {
 namespace {
 
 void on_ranks(int size, const std::function<void(Communicator&)>& body) {
@@ -87,4 +87,4 @@ TEST(QueuedCommunicator, CanBeLeftAsSoonAsItsReductionsHaveBeenWaitedFor) {
 }
 
 }  // namespace
-}  // namespace torch_accelerated
+}  // namespace torch_accelerated::queued_communicator_test

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-namespace tests {
+namespace tests::rank_sum_test {
 namespace {
 
 namespace ta = torch_accelerated;
@@ -127,4 +127,4 @@ TEST(RankSum, RefusesBooleans) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::rank_sum_test

@@ -9,7 +9,7 @@
 
 #include "torch_accelerated/base/error.h"
 
-namespace tests {
+namespace tests::run_test {
 namespace {
 
 namespace ta = torch_accelerated;
@@ -75,4 +75,4 @@ TEST(Run, OfAllRanksOnlyTheFirstPrints) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::run_test

@@ -4,7 +4,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/distributed/communicator.h"
 
-namespace tests {
+namespace tests::self_communicator_test {
 namespace {
 
 TEST(SelfCommunicator, IsAWorldOfOne) {
@@ -29,4 +29,4 @@ TEST(SelfCommunicator, RefusesARootThatIsNotThere) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::self_communicator_test

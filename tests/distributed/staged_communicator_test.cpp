@@ -10,7 +10,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/distributed/thread_communicator.h"
 
-namespace tests {
+namespace tests::staged_communicator_test {
 namespace {
 
 using ::testing::Each;
@@ -218,4 +218,4 @@ TEST(DeviceCommunicator, IsTheHostsForTheCpuAndStagedWhereItWasAskedFor) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::staged_communicator_test

@@ -9,7 +9,7 @@
 #include "support/communicator_checks.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::thread_communicator_test {
 namespace {
 
 using testing::HasSubstr;
@@ -85,4 +85,4 @@ TEST(ThreadCommunicatorFailure, RefusesTensorsThatCannotBeSummed) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::thread_communicator_test

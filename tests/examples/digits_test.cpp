@@ -12,7 +12,7 @@
 #include "support/idx_files.h"
 #include "support/temp_dir.h"
 
-namespace tests {
+namespace tests::digits_test {
 namespace {
 
 using torch_accelerated::testing::Bytes;
@@ -88,4 +88,4 @@ TEST(Digits, OfTheTestPairAloneHoldAThousandTwiceOut) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::digits_test

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-namespace tests {
+namespace tests::weights_hash_test {
 namespace {
 
 // Registered in another order than that of the names; parameters and buffers take turns in it.
@@ -43,4 +43,4 @@ TEST(WeightsHash, IsAnotherForAnyOtherBit) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::weights_hash_test

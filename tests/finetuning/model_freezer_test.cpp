@@ -5,7 +5,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::model_freezer_test {
 namespace {
 
 using testing::AllOf;
@@ -186,4 +186,4 @@ TEST(ModelFreezer, RefusesRangesBeyondTheModelAndModelsWithoutParameters) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::model_freezer_test

@@ -5,7 +5,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::param_groups_test {
 namespace {
 
 using testing::AllOf;
@@ -128,4 +128,4 @@ TEST(ParamGroups, RefuseWhatTheyCanNotUse) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::param_groups_test

@@ -3,7 +3,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::history_test {
 namespace {
 
 using testing::ElementsAre;
@@ -34,4 +34,4 @@ TEST(History, SaysThatNoEpochHasEnded) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::history_test

@@ -5,7 +5,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::accuracy_test {
 namespace {
 
 using testing::HasSubstr;
@@ -39,4 +39,4 @@ TEST(Accuracy, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::accuracy_test

@@ -9,7 +9,7 @@
 #include "support/tiny.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 
-namespace tests {
+namespace tests::agreement_test {
 namespace {
 
 using testing::HasSubstr;
@@ -249,4 +249,4 @@ TEST(Agreement, SyncBatchNormGivesTheOneProcessResult) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::agreement_test

@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::buckets_ranks_test {
 namespace {
 
 /// Operations between ranks up to the end of each micro-batch.
@@ -103,4 +103,4 @@ TEST(Buckets, ParametersWithoutElementsAreReducedWithTheOthers) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::buckets_ranks_test

@@ -17,7 +17,7 @@
 #include "torch_accelerated/callbacks/step_based_evaluation.h"
 #include "torch_accelerated/callbacks/swa.h"
 
-namespace tests {
+namespace tests::callbacks_ranks_test {
 namespace {
 
 using testing::HasSubstr;
@@ -205,4 +205,4 @@ TEST(CallbacksOnRanks, RefuseAWrongMetricOnAllRanksTogether) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::callbacks_ranks_test

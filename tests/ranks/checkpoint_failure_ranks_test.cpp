@@ -16,7 +16,7 @@
 #include "support/file_size_limit.h"
 #include "support/saving_run.h"
 
-namespace tests {
+namespace tests::checkpoint_failure_ranks_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -118,4 +118,4 @@ TEST_P(SaveFailuresOnRanks, OfOneMayBeWarningsAndAllGoOnAndSaveAgain) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::checkpoint_failure_ranks_test

@@ -10,7 +10,7 @@
 #include "ranks/shared_folder.h"
 #include "support/saving_run.h"
 
-namespace tests {
+namespace tests::checkpoint_refusal_ranks_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -96,4 +96,4 @@ TEST_F(WrongCheckpointOnRanks, IsOtherwiseGoneOnWith) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::checkpoint_refusal_ranks_test

@@ -16,7 +16,7 @@
 #include "support/saving_run.h"
 #include "torch_accelerated/distributed/mpi.h"
 
-namespace tests {
+namespace tests::checkpoint_reshard_ranks_test {
 namespace {
 
 using testing::AllOf;
@@ -175,4 +175,4 @@ TEST(ReshardOnRanks, FromFourToTwoToThreeTrainsOnEverySampleOnceAnEpochAndGivesT
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::checkpoint_reshard_ranks_test

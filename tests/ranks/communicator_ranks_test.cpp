@@ -4,7 +4,7 @@
 #include "ranks/worlds.h"
 #include "support/communicator_checks.h"
 
-namespace tests {
+namespace tests::communicator_ranks_test {
 namespace {
 
 class MpiCommunicator : public Worlds {};
@@ -95,4 +95,4 @@ TEST_P(MpiCommunicator, WorksOnPartsOfTheCallersRanks) {
 INSTANTIATE_TEST_SUITE_P(Over, MpiCommunicator, testing::Bool(), name_of);
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::communicator_ranks_test

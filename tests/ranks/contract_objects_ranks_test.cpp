@@ -5,7 +5,7 @@
 
 #include "ranks/refusals.h"
 
-namespace tests {
+namespace tests::contract_objects_ranks_test {
 namespace {
 
 using testing::AllOf;
@@ -241,4 +241,4 @@ TEST(RankContract, AnotherVersionOfTheLibraryIsRefused) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::contract_objects_ranks_test

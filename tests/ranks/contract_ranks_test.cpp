@@ -7,7 +7,7 @@
 #include "ranks/refusals.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 
-namespace tests {
+namespace tests::contract_ranks_test {
 namespace {
 
 using testing::AllOf;
@@ -218,4 +218,4 @@ TEST(RankContract, AnErrorOfOneRankBeforeTheRunReachesAll) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::contract_ranks_test

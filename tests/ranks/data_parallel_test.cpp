@@ -6,7 +6,7 @@
 #include "ranks/same_bits.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::data_parallel_test {
 namespace {
 
 void expect_one_process_result(const Setting& setting, double tolerance) {
@@ -291,4 +291,4 @@ TEST(DataParallel, BuffersAreUsedAgainInTheNextRun) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::data_parallel_test

@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::deterministic_test {
 namespace {
 
 struct Ended {
@@ -133,4 +133,4 @@ TEST(Deterministic, TellsWhatElseTheBitsDependOn) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::deterministic_test

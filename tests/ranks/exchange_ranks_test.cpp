@@ -11,7 +11,7 @@
 #include "ranks/shared_folder.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::exchange_ranks_test {
 namespace {
 
 using testing::HasSubstr;
@@ -129,4 +129,4 @@ TEST(Exchange, WhereTheMainProcessFailsFirstNobodyElseBegins) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::exchange_ranks_test

@@ -9,7 +9,7 @@
 #include "ranks/worlds.h"
 #include "support/communicator_checks.h"
 
-namespace tests {
+namespace tests::failure_ranks_test {
 namespace {
 
 using testing::AllOf;
@@ -184,4 +184,4 @@ TEST_P(MpiFailure, RefusesBooleansBeforeAnythingIsSent) {
 INSTANTIATE_TEST_SUITE_P(Over, MpiFailure, testing::Bool(), name_of);
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::failure_ranks_test

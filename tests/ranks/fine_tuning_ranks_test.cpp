@@ -6,7 +6,7 @@
 #include "torch_accelerated/callbacks/unfreeze_backbone.h"
 #include "torch_accelerated/trainer/learning_rate_finder.h"
 
-namespace tests {
+namespace tests::fine_tuning_ranks_test {
 namespace {
 
 ta::LearningRateFinderResult find(ta::Accelerator& accelerator, std::vector<std::string>& trace) {
@@ -64,4 +64,4 @@ TEST(FineTuningRanks, ParametersUnfrozenDuringARunAreReduced) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::fine_tuning_ranks_test

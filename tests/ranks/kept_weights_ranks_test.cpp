@@ -10,7 +10,7 @@
 #include "ranks/shared_folder.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::kept_weights_ranks_test {
 namespace {
 
 ta::Batch rows(std::int64_t count, std::uint64_t seed) {
@@ -111,4 +111,4 @@ TEST(KeptWeights, BothEndsOfADecayAreThoseOfOneProcess) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::kept_weights_ranks_test

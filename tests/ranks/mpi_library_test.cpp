@@ -3,7 +3,7 @@
 
 #include <gmock/gmock.h>
 
-namespace tests {
+namespace tests::mpi_library_test {
 namespace {
 
 using torch_accelerated::detail::compiled_mpi_library;
@@ -34,4 +34,4 @@ TEST(MpiLibrary, IsTheOneThatTheTestsWereBuiltWith) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::mpi_library_test

@@ -8,7 +8,7 @@
 #include "ranks/same_bits.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::non_finite_ranks_test {
 namespace {
 
 using testing::AllOf;
@@ -213,4 +213,4 @@ TEST(NotFinite, AGradientThatNothingLooksAtIsToldByTheNextLoss) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::non_finite_ranks_test

@@ -6,7 +6,7 @@
 #include "ranks/same_bits.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::own_rows_ranks_test {
 namespace {
 
 // Each rank has rows of its own; one process has them all, weighted alike.
@@ -116,4 +116,4 @@ TEST(OwnRows, StreamsOfAnyLengthPerRankEndTogether) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::own_rows_ranks_test

@@ -10,7 +10,7 @@
 #include "accelerator/device.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::placement_ranks_test {
 namespace {
 
 using testing::AllOf;
@@ -62,4 +62,4 @@ TEST(Threads, OfAProgramsOwnRanksStayAsTheyAre) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::placement_ranks_test

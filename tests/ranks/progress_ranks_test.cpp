@@ -13,7 +13,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::progress_ranks_test {
 namespace {
 
 using testing::HasSubstr;
@@ -86,4 +86,4 @@ TEST(ProgressOnRanks, TheBarIsTheMainProcesss) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::progress_ranks_test

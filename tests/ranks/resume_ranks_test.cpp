@@ -8,7 +8,7 @@
 #include "support/resumable_run.h"
 #include "support/temp_dir.h"
 
-namespace tests {
+namespace tests::resume_ranks_test {
 namespace {
 
 using torch_accelerated::testing::TempDir;
@@ -182,4 +182,4 @@ TEST(ResumeOnRanks, RefusesADirectoryThatNotAllRanksSee) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::resume_ranks_test

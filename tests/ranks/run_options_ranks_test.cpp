@@ -5,7 +5,7 @@
 #include "ranks/same_bits.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::run_options_ranks_test {
 namespace {
 
 struct Outcome {
@@ -166,4 +166,4 @@ TEST(RunOptions, AFastDevRunIsThatOfOneProcess) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::run_options_ranks_test

@@ -6,7 +6,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::stopping_ranks_test {
 namespace {
 
 using testing::Each;
@@ -80,4 +80,4 @@ TEST(StoppingOnRanks, EarlyStoppingGoesByWhatAllRanksFoundTogether) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::stopping_ranks_test

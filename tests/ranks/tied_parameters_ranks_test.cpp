@@ -9,7 +9,7 @@
 #include "ranks/same_bits.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::tied_parameters_ranks_test {
 namespace {
 
 /// A layer whose weight may be another layer's too.
@@ -137,4 +137,4 @@ TEST(TiedParameters, AreCorrectedAndClippedOnceInALoopByHand) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::tied_parameters_ranks_test

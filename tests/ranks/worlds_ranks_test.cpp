@@ -11,7 +11,7 @@
 #include "ranks/worlds.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::worlds_ranks_test {
 namespace {
 
 int size_of_world() {
@@ -116,4 +116,4 @@ TEST(MpiFailureAtStart, ARankThatMakesNoWorldIsWaitedForNoLongerThanTheTimeout) 
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::worlds_ranks_test

@@ -7,7 +7,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::cosine_test {
 namespace {
 
 using testing::HasSubstr;
@@ -83,4 +83,4 @@ TEST(CosineScheduler, RefusesLengthsThatLeaveNothing) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::cosine_test

@@ -14,7 +14,7 @@
 #include "torch_accelerated/schedulers/step_decay.h"
 #include "torch_accelerated/schedulers/wsd.h"
 
-namespace tests {
+namespace tests::curve_scheduler_test {
 namespace {
 
 using testing::HasSubstr;
@@ -159,4 +159,4 @@ TEST(CurveScheduler, LowersAGroupThatWasAddedBelowTheMinimumWhereTheCurveFalls) 
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::curve_scheduler_test

@@ -5,7 +5,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::from_torch_test {
 namespace {
 
 using testing::HasSubstr;
@@ -107,4 +107,4 @@ TEST(FromTorch, RefusesWhatItCannotMakeOrResume) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::from_torch_test

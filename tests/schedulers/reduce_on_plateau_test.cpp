@@ -9,7 +9,7 @@
 #include "schedulers/reference.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::reduce_on_plateau_test {
 namespace {
 
 using testing::HasSubstr;
@@ -154,4 +154,4 @@ TEST(ReduceOnPlateau, RefusesWhatItCannotWatch) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::reduce_on_plateau_test

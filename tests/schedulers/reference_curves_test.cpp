@@ -11,7 +11,7 @@
 #include "torch_accelerated/schedulers/step_decay.h"
 #include "torch_accelerated/schedulers/wsd.h"
 
-namespace tests {
+namespace tests::reference_curves_test {
 namespace {
 
 constexpr double kRate = 0.3;
@@ -118,4 +118,4 @@ TEST(ReferenceCurves, ChainIsPyTorchsSequence) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::reference_curves_test

@@ -14,7 +14,7 @@
 #include "torch_accelerated/schedulers/step_decay.h"
 #include "torch_accelerated/schedulers/wsd.h"
 
-namespace tests {
+namespace tests::schedule_test {
 namespace {
 
 using testing::AllOf;
@@ -317,4 +317,4 @@ TEST(Schedule, RefusesARunThatItDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::schedule_test

@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::bad_input_test {
 namespace {
 
 using testing::AllOf;
@@ -449,4 +449,4 @@ TEST(BadInput, NamesThatAreTaken) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::bad_input_test

@@ -16,7 +16,7 @@
 #include "support/file_size_limit.h"
 #include "support/saving_run.h"
 
-namespace tests {
+namespace tests::checkpointing_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -301,4 +301,4 @@ TEST(Resume, OnASourceWithoutAPositionBeginsTheEpochAgain) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::checkpointing_test

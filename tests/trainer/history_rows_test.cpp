@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::history_rows_test {
 namespace {
 
 using testing::AllOf;
@@ -136,4 +136,4 @@ TEST(MetricNames, OfTwoWritersAreRefusedBeforeTraining) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::history_rows_test

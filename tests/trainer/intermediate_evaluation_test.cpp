@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::intermediate_evaluation_test {
 namespace {
 
 using testing::ElementsAre;
@@ -127,4 +127,4 @@ TEST(IntermediateEvaluation, ThatDrawsRandomNumbersLeavesTheRunsAlone) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::intermediate_evaluation_test

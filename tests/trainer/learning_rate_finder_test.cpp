@@ -8,7 +8,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::learning_rate_finder_test {
 namespace {
 
 using testing::AllOf;
@@ -271,4 +271,4 @@ TEST(LearningRateFinder, RefusesBadOptionsBeforeAnythingRuns) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::learning_rate_finder_test

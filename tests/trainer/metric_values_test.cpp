@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::metric_values_test {
 namespace {
 
 constexpr auto kFloat64 = torch::kFloat64;
@@ -91,4 +91,4 @@ TEST(MetricValues, OfAnEvaluationAloneAreThoseOfTheWholeDataForAnyBatchSize) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::metric_values_test

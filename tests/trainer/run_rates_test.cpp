@@ -4,7 +4,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::run_rates_test {
 namespace {
 
 /// Adds the last layer as a param group of its own in the middle of the second epoch.
@@ -91,4 +91,4 @@ TEST(RunRates, StandInTheHistoryAlsoWhereStepsLeaveTheAcceleratorOut) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::run_rates_test

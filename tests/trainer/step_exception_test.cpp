@@ -7,7 +7,7 @@
 #include "support/every_step.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::step_exception_test {
 namespace {
 
 using testing::AllOf;
@@ -131,4 +131,4 @@ INSTANTIATE_TEST_SUITE_P(OfAnEvaluation, ThrowingEvaluationStep,
                          name_of);
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::step_exception_test

@@ -9,7 +9,7 @@
 #include "support/every_step.h"
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::trainer_test {
 namespace {
 
 using testing::ElementsAre;
@@ -363,4 +363,4 @@ TEST(Trainer, MovesOnlyWhatItsOptimizerHolds) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::trainer_test

@@ -7,7 +7,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::trial_options_test {
 namespace {
 
 using testing::AllOf;
@@ -223,4 +223,4 @@ TEST(AccumulationSchedule, IsThatOfRunsWithTheNumbersOfItsEpochs) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::trial_options_test

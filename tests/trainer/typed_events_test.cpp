@@ -3,7 +3,7 @@
 
 #include "support/tiny.h"
 
-namespace tests {
+namespace tests::typed_events_test {
 namespace {
 
 // An event of the program's own.
@@ -47,4 +47,4 @@ TEST(TypedEvents, ReachTheCallbacksThatInheritThem) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::typed_events_test

@@ -14,7 +14,7 @@
 #include "support/file_bytes.h"
 #include "support/saving_run.h"
 
-namespace tests {
+namespace tests::wrong_checkpoint_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -187,4 +187,4 @@ TEST_F(WrongCheckpoint, NeverGivesWayToALaterOneNorStandsForOneThatIsNotThere) {
 }
 
 }  // namespace
-}  // namespace tests
+}  // namespace tests::wrong_checkpoint_test
