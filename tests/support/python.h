@@ -29,7 +29,7 @@ inline bool python_gives_the_same_logits(const std::filesystem::path& weights,
                                          torch::nn::Sequential net, const torch::Tensor& data,
                                          const std::filesystem::path& folder) {
   const torch::NoGradGuard no_grad;
-  const auto expected = folder / "expected.safetensors";
+  const auto expected = folder / (weights.stem().string() + "-expected.safetensors");
   torch_accelerated::write_tensor_file(torch_accelerated::system_io(), expected,
                                        {{"data", data}, {"logits", net->forward(data)}});
   const auto script =
