@@ -10,6 +10,7 @@
 #include "accelerator/device.h"
 #include "accelerator/reduction.h"
 #include "accelerator/threads.h"
+#include "accelerator/zero_grad.h"
 #include "base/text.h"
 #include "distributed/contract.h"
 #include "distributed/device_communicator.h"
@@ -138,8 +139,10 @@ void Accelerator::begin_window(Slot& slot, torch::optim::Optimizer& optimizer, b
   auto parameters = parameters_of(optimizer);
   if (!slot.reducer || !slot.reducer->is_of(parameters)) {
     slot.reducer.reset();
-    slot.reducer.emplace(std::move(parameters), *world_.gradients, reduction_->buffers, options_,
-                         [this](const torch::Tensor& p) { return reduction_->name_of(p); });
+    slot.reducer.emplace(
+        std::move(parameters), *world_.gradients, reduction_->buffers, options_,
+        [this](const torch::Tensor& p) { return reduction_->name_of(p); },
+        std::exchange(slot.order, {}));
   }
   slot.reducer->begin_window();
 }
@@ -217,11 +220,28 @@ void Accelerator::end_first_update() {
 
 State Accelerator::window_state(const torch::optim::Optimizer& optimizer) const {
   const auto slot = reduction_->slots.find(&optimizer);
-  return slot == reduction_->slots.end() ? State() : slot->second.window.expected().state();
+  if (slot == reduction_->slots.end()) return {};
+  const auto& [window, reducer, outcome, given] = slot->second;
+  auto state = window.expected().state();
+  const auto& order = reducer ? reducer->order() : given;
+  if (!order.empty()) state.set("bucket_order", std::vector<double>(order.begin(), order.end()));
+  return state;
 }
 
 void Accelerator::load_window_state(const torch::optim::Optimizer& optimizer, const State& state) {
-  slot_of(optimizer).window.expected().load_state(state);
+  auto& slot = slot_of(optimizer);
+  slot.window.expected().load_state(state);
+  slot.reducer.reset();
+  slot.order.clear();
+  if (!state.contains("bucket_order")) return;
+  const auto& order = state.get<std::vector<double>>("bucket_order");
+  for (const double index : order) {
+    if (!(index >= 0 && index < static_cast<double>(order.size()))) {
+      throw StateError(concat("the window's bucket_order has ", index,
+                              ", expected numbers from 0 to ", order.size() - 1));
+    }
+    slot.order.push_back(static_cast<std::size_t>(index));
+  }
 }
 
 double Accelerator::window_loss(const torch::optim::Optimizer& optimizer) const noexcept {
@@ -268,7 +288,7 @@ void Accelerator::end_window(const torch::optim::Optimizer& optimizer) noexcept 
 
 void Accelerator::discard(torch::optim::Optimizer& optimizer) {
   slot_of(optimizer).reopen();
-  optimizer.zero_grad();
+  zero_grad(optimizer);
 }
 
 void Accelerator::release(const torch::optim::Optimizer& optimizer) noexcept {

@@ -35,19 +35,22 @@ RankStatus unpacked(double packed) {
 
 GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator,
                                  BufferPool& pool, const AcceleratorOptions& options,
-                                 std::function<std::string(const torch::Tensor&)> name_of)
+                                 std::function<std::string(const torch::Tensor&)> name_of,
+                                 Order order)
     : communicator_(communicator),
       pool_(pool),
       unused_(options.unused_parameters),
       bucket_bytes_(options.bucket_bytes),
       overlaps_(options.overlap == Overlap::kOn),
       name_of_(std::move(name_of)),
-      asked_(std::move(parameters)) {
+      asked_(std::move(parameters)),
+      order_(std::move(order)) {
   const auto length = kStatuses + communicator.size() + static_cast<std::int64_t>(asked_.size());
   host_word_ = torch::zeros({length}, torch::kFloat64);
   const auto device = asked_.empty() ? torch::Device(torch::kCPU) : asked_.front().device();
   word_ = pool.take(length, torch::empty({0}, host_word_.options().device(device)));
-  make_buckets({});
+  if (!overlaps_ || order_.size() != asked_.size()) order_.clear();
+  make_buckets();
 }
 
 bool GradientReducer::is_of(std::span<const torch::Tensor> parameters) const {
@@ -55,19 +58,22 @@ bool GradientReducer::is_of(std::span<const torch::Tensor> parameters) const {
                     [](const torch::Tensor& a, const torch::Tensor& b) { return a.is_same(b); });
 }
 
-// @param order  which of the parameters asked for come first; the others follow as they are.
-void GradientReducer::make_buckets(const std::vector<std::size_t>& order) {
+// Parameters that had no gradient when the order was found follow as they are.
+void GradientReducer::make_buckets() {
   hooks_.reset();
   buckets_.reset();
   parameters_.clear();
+  Order whole;
   std::vector<bool> placed(asked_.size());
   const auto place = [&](std::size_t index) {
     if (index >= asked_.size() || placed[index]) return;
     placed[index] = true;
+    whole.push_back(index);
     parameters_.push_back(asked_[index]);
   };
-  for (const std::size_t index : order) place(index);
+  for (const std::size_t index : order_) place(index);
   for (std::size_t index = 0; index < asked_.size(); ++index) place(index);
+  if (!order_.empty()) order_ = std::move(whole);
   buckets_.emplace(pool_, parameters_, bucket_bytes_);
   if (!overlaps_) return;
   ready_.emplace(buckets_->bucket_of(), buckets_->flats().size());
@@ -111,7 +117,7 @@ void GradientReducer::note_gradient(std::size_t index) {
   ready_->note(index);
   // The first update shows the order, which all ranks then share.
   std::size_t bucket = 0;
-  while (agreed_ && ready_->take(bucket)) start(bucket);
+  while (!order_.empty() && ready_->take(bucket)) start(bucket);
 }
 
 void GradientReducer::start(std::size_t bucket) {
@@ -139,18 +145,18 @@ void GradientReducer::finish() {
 
 // Rank 0's order of readiness becomes that of the buckets on all ranks.
 void GradientReducer::agree_on_order() {
-  if (!overlaps_ || std::exchange(agreed_, true)) return;
+  if (!overlaps_ || !order_.empty()) return;
   std::vector<std::int64_t> order(ready_->seen().begin(), ready_->seen().end());
   std::string bytes(reinterpret_cast<const char*>(order.data()),
                     order.size() * sizeof(std::int64_t));
   communicator_.broadcast(bytes, 0);
-  std::vector<std::size_t> indices(bytes.size() / sizeof(std::int64_t));
-  for (std::size_t i = 0; i < indices.size(); ++i) {
+  order_.resize(bytes.size() / sizeof(std::int64_t));
+  for (std::size_t i = 0; i < order_.size(); ++i) {
     std::int64_t index = 0;
     std::memcpy(&index, bytes.data() + i * sizeof index, sizeof index);
-    indices[i] = static_cast<std::size_t>(index);
+    order_[i] = static_cast<std::size_t>(index);
   }
-  make_buckets(indices);
+  make_buckets();
 }
 
 void GradientReducer::end_shard() {

@@ -35,15 +35,22 @@ class GradientReducer {
     std::vector<RankStatus> ranks;
   };
 
+  using Order = std::vector<std::size_t>;
+
   /// @param name_of  a parameter's name, for messages.
+  /// @param order    what `order()` was in the run that goes on; empty where none does.
   GradientReducer(std::vector<torch::Tensor> parameters, Communicator& communicator,
                   BufferPool& pool, const AcceleratorOptions& options,
-                  std::function<std::string(const torch::Tensor&)> name_of);
+                  std::function<std::string(const torch::Tensor&)> name_of, Order order);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
   GradientReducer& operator=(const GradientReducer&) = delete;
 
   bool is_of(std::span<const torch::Tensor> parameters) const;
+
+  /// In which the parameters lie in the buckets, by their index; empty before the ranks have agreed
+  /// on one, and where they don't.
+  const Order& order() const noexcept { return order_; }
 
   void begin_window();
 
@@ -67,7 +74,7 @@ class GradientReducer {
     }
   };
 
-  void make_buckets(const std::vector<std::size_t>& order);
+  void make_buckets();
   void note_gradient(std::size_t index);
   void start(std::size_t bucket);
   void finish();
@@ -95,8 +102,8 @@ class GradientReducer {
   std::optional<ReadyOrder> ready_;
   std::optional<GradientHooks> hooks_;
   std::vector<std::unique_ptr<Pending>> pending_;
-  bool armed_ = false;   // in a window's last backward
-  bool agreed_ = false;  // on the buckets' order
+  bool armed_ = false;  // in a window's last backward
+  Order order_;         // agreed on
 };
 
 }  // namespace torch_accelerated

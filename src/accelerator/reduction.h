@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <atomic>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -23,6 +24,7 @@ struct Accelerator::Slot {
   GradientWindow window;
   std::optional<GradientReducer> reducer;  // with several ranks, or shards
   std::optional<Gradients> outcome;        // of the window in progress, once it is reduced
+  GradientReducer::Order order;            // of the buckets of a run that goes on
 
   void reopen() noexcept {
     outcome.reset();
@@ -38,10 +40,10 @@ struct Accelerator::Reduction {
   std::string name_of(const torch::Tensor& parameter) const;
 
   BufferPool buffers;
-  std::unordered_map<const torch::optim::Optimizer*, Slot> slots;  // after what they give back to
-  std::unordered_map<const c10::TensorImpl*, std::string> names;   // of prepared parameters
-  std::atomic<unsigned> triggers{0};                               // that this rank has set
-  std::vector<RankStatus> ranks;                                   // as of the last reduction
+  std::map<const torch::optim::Optimizer*, Slot> slots;           // after what they give back to
+  std::unordered_map<const c10::TensorImpl*, std::string> names;  // of prepared parameters
+  std::atomic<unsigned> triggers{0};                              // that this rank has set
+  std::vector<RankStatus> ranks;                                  // as of the last reduction
   std::shared_ptr<SyncBatchNormGroup> sync_batch_norm = std::make_shared<SyncBatchNormGroup>();
   bool had_update = false;
 };

@@ -3,11 +3,13 @@
 
 namespace torch_accelerated {
 
-StepOutput StepOutput::detach() const {
-  StepOutput result{loss.detach(), outputs.detach(), {}};
-  result.scalars.reserve(scalars.size());
-  for (const auto& [name, mean] : scalars) result.scalars.emplace_back(name, mean.detach());
-  return result;
+StepOutput StepOutput::detach() const& { return StepOutput(*this).detach(); }
+
+StepOutput StepOutput::detach() && {
+  loss = loss.detach();
+  outputs = std::move(outputs).detach();
+  for (auto& [name, mean] : scalars) mean = mean.detach();
+  return std::move(*this);
 }
 
 }  // namespace torch_accelerated

@@ -20,14 +20,6 @@ std::string names_of(const TensorDict& dict) {
 
 }  // namespace
 
-template <class Change>
-TensorDict TensorDict::transformed(const Change& change) const {
-  TensorDict result;
-  result.values_.reserve(size());
-  for (const auto& [name, value] : *this) result.set(name, change(value));
-  return result;
-}
-
 TensorDict::TensorDict() = default;
 TensorDict::TensorDict(const TensorDict&) = default;
 TensorDict::TensorDict(TensorDict&&) noexcept = default;
@@ -75,23 +67,30 @@ std::int64_t TensorDict::rows() const {
 }
 
 TensorDict TensorDict::to(c10::Device device, bool non_blocking) const {
-  return transformed([&](const torch::Tensor& value) {
+  TensorDict result = *this;
+  result.values_.change_each([&](const torch::Tensor& value) {
     return value.defined() ? value.to(device, non_blocking) : value;
   });
+  return result;
 }
 
 TensorDict TensorDict::pin_memory() const {
-  return transformed([](const torch::Tensor& value) {
+  TensorDict result = *this;
+  result.values_.change_each([](const torch::Tensor& value) {
     return value.defined() && value.device().is_cpu() ? value.pin_memory() : value;
   });
+  return result;
 }
 
 // The values alone, which takes a tenth of the time of a detach() that autograd could follow.
-TensorDict TensorDict::detach() const {
-  return transformed([](const torch::Tensor& value) {
+TensorDict TensorDict::detach() && {
+  values_.change_each([](torch::Tensor value) {
     return value.defined() && value.requires_grad() ? value.variable_data() : value;
   });
+  return std::move(*this);
 }
+
+TensorDict TensorDict::detach() const& { return TensorDict(*this).detach(); }
 
 std::string TensorDict::describe() const {
   std::string text;

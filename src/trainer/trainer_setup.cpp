@@ -2,6 +2,7 @@
 // Construction, registration, what can be asked of a Trainer, and the defaults of its steps.
 #include <torch/torch.h>
 
+#include "accelerator/zero_grad.h"
 #include "torch_accelerated/base/error.h"
 #include "trainer/trainer_state.h"
 
@@ -130,6 +131,6 @@ void Trainer::scheduler_step(torch::optim::Optimizer& optimizer) {
   if (auto& scheduler = state_->slot_of(optimizer).scheduler) scheduler->step();
 }
 
-void Trainer::optimizer_zero_grad(torch::optim::Optimizer& optimizer) { optimizer.zero_grad(); }
+void Trainer::optimizer_zero_grad(torch::optim::Optimizer& optimizer) { zero_grad(optimizer); }
 
 }  // namespace torch_accelerated

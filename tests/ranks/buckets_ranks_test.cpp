@@ -49,6 +49,42 @@ TEST(Buckets, AnUpdateIsItsBucketsWithTheWordAndNothingElse) {
   }
 }
 
+void update(ta::Accelerator& ranks, torch::nn::Sequential net, torch::optim::Optimizer& optimizer) {
+  const auto batch = tiny_batch(4);
+  ranks.backward(torch::mse_loss(net->forward(batch["data"]), batch["target"]), optimizer,
+                 {.rows = 4});
+  ranks.step(optimizer);
+  optimizer.zero_grad();
+}
+
+// What a run that goes on has begun with stays, though gradients come in another order.
+TEST(Buckets, TheirOrderIsPartOfTheRunsState) {
+  const ta::AcceleratorOptions options{.bucket_bytes = 64, .overlap = ta::Overlap::kOn};
+  ta::Accelerator first(options);
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  EXPECT_FALSE(first.window_state(optimizer).contains("bucket_order"));
+  update(first, net, optimizer);
+  auto state = first.window_state(optimizer);
+  EXPECT_EQ(state.contains("bucket_order"), first.world_size() > 1);
+  if (first.world_size() == 1) return;
+  const auto found = state.get<std::vector<double>>("bucket_order");
+  EXPECT_THAT(found, testing::UnorderedElementsAre(0, 1, 2, 3));
+  EXPECT_GE(found.front(), 2);  // the last layer's gradients come first
+
+  const std::vector<double> other = {1, 3, 0, 2};
+  state.set("bucket_order", other);
+  ta::Accelerator again(options);
+  again.load_window_state(optimizer, state);
+  EXPECT_EQ(again.window_state(optimizer).get<std::vector<double>>("bucket_order"), other);
+  update(again, net, optimizer);
+  EXPECT_EQ(again.window_state(optimizer).get<std::vector<double>>("bucket_order"), other);
+
+  state.set("bucket_order", std::vector<double>{0, 4, 1, 2});
+  EXPECT_THAT(message_of<ta::StateError>([&] { again.load_window_state(optimizer, state); }),
+              testing::HasSubstr("bucket_order has 4, expected numbers from 0 to 3"));
+}
+
 /// A layer between parameters without elements.
 struct HollowImpl : torch::nn::Module {
   torch::Tensor front, middle, back;

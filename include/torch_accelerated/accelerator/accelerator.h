@@ -131,8 +131,9 @@ class Accelerator {
   /// last backward. Collective, as the next four are where they have to reduce first.
   Gradients reduce_gradients(torch::optim::Optimizer& optimizer);
 
-  /// What scales `optimizer`'s gradients while a window adds them up, for a checkpoint: it decides
-  /// how they are rounded. Empty before it is known; the same on all ranks.
+  /// What scales `optimizer`'s gradients while a window adds them up, and how they lie in buckets,
+  /// for a checkpoint: both decide how they are rounded. Empty before it is known; the same on all
+  /// ranks.
   State window_state(const torch::optim::Optimizer& optimizer) const;
   void load_window_state(const torch::optim::Optimizer& optimizer, const State& state);
 

@@ -49,6 +49,12 @@ class NamedValues {
     }
   }
 
+  /// Puts `change(value)` in the place of each value.
+  template <class Change>
+  void change_each(const Change& change) {
+    for (auto& [name, value] : entries_) value = change(std::move(value));
+  }
+
   void reserve(std::size_t count) { entries_.reserve(count); }
 
   const std::vector<Entry>& entries() const noexcept { return entries_; }

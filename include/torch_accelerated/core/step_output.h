@@ -17,7 +17,8 @@ struct StepOutput {
   std::vector<std::pair<std::string, Mean>> scalars;  ///< recorded as train_<name>, eval_<name>
 
   /// The same without graphs, so that keeping it keeps no activations.
-  StepOutput detach() const;
+  StepOutput detach() const&;
+  StepOutput detach() &&;
 };
 
 }  // namespace torch_accelerated

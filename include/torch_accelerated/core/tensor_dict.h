@@ -52,15 +52,13 @@ class TensorDict {
 
   TensorDict to(c10::Device device, bool non_blocking = false) const;
   TensorDict pin_memory() const;
-  TensorDict detach() const;
+  TensorDict detach() const&;
+  TensorDict detach() &&;
 
   /// Names, shapes, dtypes and devices in one line, for messages.
   std::string describe() const;
 
  private:
-  template <class Change>
-  TensorDict transformed(const Change& change) const;
-
   NamedValues<torch::Tensor> values_;
 };
 
