@@ -13,8 +13,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// What the launcher takes to end the others once one has ended.
-constexpr milliseconds kLaunchersTime{1'000};
+// In which the launcher surely has ended the others once one has ended: Open MPI's takes a second.
+constexpr milliseconds kLaunchersTime{10'000};
 
 }  // namespace
 
