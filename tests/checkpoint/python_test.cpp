@@ -12,8 +12,9 @@ namespace {
 
 using torch_accelerated::testing::TempDir;
 
-TEST(Python, ReadsACheckpointsWeightsAndGivesTheSameLogits) {
-  if (!has_python_with_torch()) GTEST_SKIP() << python() << " has no torch and safetensors";
+using Python = WithPython;
+
+TEST_F(Python, ReadsACheckpointsWeightsAndGivesTheSameLogits) {
   const TempDir folder;
   torch::nn::Sequential net(torch::nn::Linear(784, 128), torch::nn::ReLU(),
                             torch::nn::Linear(128, 64), torch::nn::ReLU(),

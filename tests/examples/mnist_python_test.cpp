@@ -18,8 +18,9 @@ namespace {
 
 using torch_accelerated::testing::TempDir;
 
-TEST(MnistExample, PythonReadsItsWeightsAndGivesTheSameLogits) {
-  if (!has_python_with_torch()) GTEST_SKIP() << python() << " has no torch and safetensors";
+using PythonOnMnist = WithPython;
+
+TEST_F(PythonOnMnist, ReadsTheExamplesWeightsAndGivesTheSameLogits) {
   const TempDir folder;
   const auto checkpoints = folder.path() / "checkpoints";
   const auto finished = run("mnist", "--epochs 1 --checkpoint-dir " + checkpoints.string());

@@ -17,8 +17,8 @@ constexpr double kTimeout = 2;
 // What the launcher takes to see a lost process, and to end the others.
 constexpr double kLaunchers = 2;
 constexpr double kAtOnce = 0.5;
-// What that takes where there is no MPI yet to end the job by, on a machine with other work.
-constexpr double kWithoutMpi = 2.5;
+// What it takes to do so where there is no MPI yet to end the job by.
+constexpr double kWithoutMpi = 1.5;
 
 constexpr Fault kFaults[] = {
     {"kill", 137, kLaunchers, 0, ""},

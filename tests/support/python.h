@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Python with safetensors and PyTorch, which TORCH_ACCELERATED_PYTHON may name.
+// A Python with safetensors and PyTorch, which TORCH_ACCELERATED_PYTHON may name. tests/run brings
+// none: PyTorch's wheel needs gigabytes of CUDA's libraries before it can be imported.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <cstdlib>
@@ -19,10 +21,6 @@ inline std::string python() {
 
 inline bool succeeds(const std::string& command) { return std::system(command.c_str()) == 0; }
 
-inline bool has_python_with_torch() {
-  return succeeds(python() + " -c 'import safetensors, torch' 2>/dev/null");
-}
-
 /// Whether PyTorch, with the weights that it reads from `weights`, gives for `data` the logits that
 /// `net` gives. `net` is Linear, ReLU, Linear, ReLU, Linear. Leaves a file in `folder`.
 inline bool python_gives_the_same_logits(const std::filesystem::path& weights,
@@ -37,5 +35,15 @@ inline bool python_gives_the_same_logits(const std::filesystem::path& weights,
   return succeeds(python() + " " + script.string() + " " + weights.string() + " " +
                   expected.string());
 }
+
+/// Of tests that compare with what such a Python reads; they can say nothing without one.
+class WithPython : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (succeeds(python() + " -c 'import safetensors, torch' 2>/dev/null")) return;
+    GTEST_SKIP() << python() << " has no torch and safetensors; name one that has them in "
+                 << "TORCH_ACCELERATED_PYTHON";
+  }
+};
 
 }  // namespace tests
