@@ -45,6 +45,15 @@ inline std::vector<std::int64_t> numbers(const torch::Tensor& value) {
   return {dense.data_ptr<std::int64_t>(), dense.data_ptr<std::int64_t>() + dense.numel()};
 }
 
+/// The samples of what is left of the epoch, by "target".
+inline std::vector<std::int64_t> order_of(BatchSource& source) {
+  std::vector<std::int64_t> order;
+  while (const auto batch = source.next()) {
+    for (const std::int64_t target : numbers((*batch)["target"])) order.push_back(target);
+  }
+  return order;
+}
+
 /// `size` samples that know their index: "data" of shape (2), "target" a scalar.
 inline Batch numbered_rows(std::int64_t size) {
   const torch::Tensor index = torch::arange(size, torch::kInt64);
