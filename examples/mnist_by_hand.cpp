@@ -46,6 +46,7 @@ void train_and_test(const examples::MnistOptions& options) {
 
   ta::Accelerator accelerator;
   accelerator.prepare(*model);
+  accelerator.prepare(optimizer);
   const auto batch_size = options.global_batch_size.value_or(
       options.per_device_batch_size.value_or(32) * accelerator.world_size());
   auto train_loader = accelerator.prepare(

@@ -49,6 +49,7 @@ void check_options(const AcceleratorOptions& options, c10::Device device, Commun
   Contract contract("Accelerator");
   contract.add("device type", concat(device.type()));
   contract.add("mixed_precision", to_string(options.mixed_precision));
+  contract.add("fused_optimizers", options.fused_optimizers ? "yes" : "no");
   contract.add("share_devices", options.share_devices ? "yes" : "no");
   contract.add("bucket_bytes", concat(options.bucket_bytes));
   contract.add("overlap", concat(static_cast<int>(options.overlap)));
@@ -115,6 +116,15 @@ std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset, DataLoaderOpti
     options.world_size = world_size();
   }
   return std::make_unique<DataLoader>(std::move(dataset), options);
+}
+
+void Accelerator::prepare(torch::optim::Optimizer& optimizer) {
+  slot_of(optimizer).fused_step = options_.fused_optimizers ? make_fused_step(optimizer) : nullptr;
+}
+
+std::string Accelerator::step_description(const torch::optim::Optimizer& optimizer) const {
+  const auto slot = reduction_->slots.find(&optimizer);
+  return slot != reduction_->slots.end() && slot->second.fused_step ? "fused" : "plain";
 }
 
 Batch Accelerator::to_device(Batch batch) const {
@@ -221,9 +231,9 @@ void Accelerator::end_first_update() {
 State Accelerator::window_state(const torch::optim::Optimizer& optimizer) const {
   const auto slot = reduction_->slots.find(&optimizer);
   if (slot == reduction_->slots.end()) return {};
-  const auto& [window, reducer, outcome, given] = slot->second;
-  auto state = window.expected().state();
-  const auto& order = reducer ? reducer->order() : given;
+  auto state = slot->second.window.expected().state();
+  const auto& reducer = slot->second.reducer;
+  const auto& order = reducer ? reducer->order() : slot->second.order;
   if (!order.empty()) state.set("bucket_order", std::vector<double>(order.begin(), order.end()));
   return state;
 }
@@ -276,8 +286,9 @@ void Accelerator::clip_gradient_value(torch::optim::Optimizer& optimizer, double
 
 bool Accelerator::step(torch::optim::Optimizer& optimizer) {
   const bool ready = reduce_gradients(optimizer) == Gradients::kReady;
-  if (ready) optimizer.step();
-  slot_of(optimizer).reopen();
+  auto& slot = slot_of(optimizer);
+  if (ready && !(slot.fused_step && slot.fused_step->take())) optimizer.step();
+  slot.reopen();
   return ready;
 }
 

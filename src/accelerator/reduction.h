@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "accelerator/fused_step.h"
 #include "accelerator/gradient_reducer.h"
 #include "accelerator/gradient_window.h"
 #include "torch_accelerated/accelerator/accelerator.h"
@@ -25,6 +26,7 @@ struct Accelerator::Slot {
   std::optional<GradientReducer> reducer;  // with several ranks, or shards
   std::optional<Gradients> outcome;        // of the window in progress, once it is reduced
   GradientReducer::Order order;            // of the buckets of a run that goes on
+  std::unique_ptr<FusedStep> fused_step;   // where the optimizer has one, and it may be used
 
   void reopen() noexcept {
     outcome.reset();

@@ -85,6 +85,7 @@ std::vector<std::pair<std::string, std::string>> RunConfig::fields() const {
           {"deterministic shards", deterministic_shards > 0 ? text_of(deterministic_shards) : "-"},
           {"arithmetic", arithmetic.empty() ? "-" : arithmetic},
           {"optimizers", optimizers},
+          {"optimizer steps", optimizer_steps},
           {"scheduler", scheduler},
           {"trainable parameters", text_of(parameters)}};
 }

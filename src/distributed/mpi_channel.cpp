@@ -16,7 +16,7 @@ namespace {
 constexpr int kData = 1;  // the tag of all messages
 
 constexpr std::int64_t kLongestMessage = std::int64_t{1} << 30;  // MPI counts in int
-constexpr std::int64_t kSmall = 4096;          // summands up to here travel together, whole
+constexpr std::int64_t kTogether = 4096;       // summands up to here travel together, whole
 constexpr std::int64_t kSegment = 64LL << 20;  // what is summed at a time: bounds the memory
 constexpr std::chrono::milliseconds kAnswerTime{200};
 
@@ -160,11 +160,11 @@ void MpiChannel::all_reduce(const Call& mine, std::chrono::milliseconds timeout,
   meet(mine, timeout);
   std::vector<Summand> small;
   for (const auto& summand : summands) {
-    if (summand.bytes <= kSmall) small.push_back(summand);
+    if (summand.bytes <= kTogether) small.push_back(summand);
   }
   sum_small(small, order);
   for (const auto& summand : summands) {
-    if (summand.bytes > kSmall) sum_slices(summand, order);
+    if (summand.bytes > kTogether) sum_slices(summand, order);
   }
 }
 

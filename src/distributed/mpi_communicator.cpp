@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "distributed/done.h"
 #include "distributed/mpi_job.h"
 #include "distributed/rank_sum.h"
 #include "distributed/window_channel.h"
@@ -14,11 +15,6 @@ namespace torch_accelerated::detail {
 namespace {
 
 using Tensors = std::vector<torch::Tensor>;
-
-class Done : public Pending {
- public:
-  void wait() override {}
-};
 
 // MPI and the window see the host's memory only; make_staged_communicator is for other tensors.
 const torch::Tensor& on_host(const char* call, const torch::Tensor& tensor) {

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <torch/torch.h>
 
+#include "distributed/done.h"
 #include "torch_accelerated/distributed/communicator.h"
 
 namespace torch_accelerated {
 namespace {
-
-class Done : public Pending {
- public:
-  void wait() override {}
-};
 
 class SelfCommunicator : public Communicator {
  public:

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "base/text.h"
+#include "distributed/done.h"
 #include "distributed/rank_sum.h"
 
 namespace torch_accelerated {
@@ -74,11 +75,6 @@ class Meeting {
   std::int64_t round_ = 0;
   std::string left_;  // who failed, and why
   std::shared_ptr<Meeting> next_;
-};
-
-class Done : public Pending {
- public:
-  void wait() override {}
 };
 
 class ThreadCommunicator : public Communicator {

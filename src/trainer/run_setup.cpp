@@ -60,6 +60,14 @@ std::string described_optimizers(const TrainerState& state) {
   return text;
 }
 
+std::string described_steps(const TrainerState& state) {
+  std::string text;
+  for (const auto& slot : state.optimizers) {
+    text += (text.empty() ? "" : ", ") + state.accelerator->step_description(*slot.optimizer);
+  }
+  return text;
+}
+
 void set_batch_sizes(RunConfig& config, const TrainOptions& options, const BatchSource* source,
                      int ranks) {
   const bool per_rank = options.rows == Rows::kPerRank;
@@ -174,6 +182,7 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
     config.arithmetic = DeterministicArithmetic::description(options.deterministic_threads);
   }
   config.optimizers = described_optimizers(state);
+  config.optimizer_steps = described_steps(state);
   config.parameters = count_numbers(state);
   return config;
 }

@@ -83,6 +83,7 @@ StepOutput TrainerState::batch_loss(const Batch& of) const {
 
 void TrainerState::prepare(Trainer& trainer) {
   for (const auto& [name, module] : modules) accelerator->prepare(module.module(), name);
+  for (auto& slot : optimizers) accelerator->prepare(*slot.optimizer);
   if (std::exchange(initialised, true)) return;
   notify(trainer, &Callback::on_init_end, InitEnd{});
 }

@@ -26,8 +26,10 @@ torch::Tensor score(torch::nn::Sequential& discriminator, const torch::Tensor& p
 class GanTrainer : public ta::Trainer {
  public:
   GanTrainer(torch::nn::Sequential generator, torch::optim::Optimizer& generator_optimizer,
-             torch::nn::Sequential discriminator, torch::optim::Optimizer& discriminator_optimizer)
-      : Trainer(generator, torch::nn::MSELoss(), generator_optimizer, ta::CallbackList()),
+             torch::nn::Sequential discriminator, torch::optim::Optimizer& discriminator_optimizer,
+             ta::Accelerator* accelerator = nullptr)
+      : Trainer(generator, torch::nn::MSELoss(), generator_optimizer, ta::CallbackList(),
+                accelerator),
         generator_(generator),
         discriminator_(discriminator),
         discriminator_optimizer_(&discriminator_optimizer) {
@@ -62,7 +64,9 @@ TEST(Gan, TrainsAsALoopByHandDoes) {
   auto discriminator = make_discriminator();
   torch::optim::Adam generator_optimizer(generator->parameters(), 0.01);
   torch::optim::Adam discriminator_optimizer(discriminator->parameters(), 0.02);
-  GanTrainer trainer(generator, generator_optimizer, discriminator, discriminator_optimizer);
+  PlainAccelerator plain;
+  GanTrainer trainer(generator, generator_optimizer, discriminator, discriminator_optimizer,
+                     &plain);
   ListSource source({points(16), points(8), points(4)});
   const auto result = trainer.train(source, {.num_epochs = 2});
   EXPECT_EQ(result.progress.update, 6) << "two optimizers' steps are one update";

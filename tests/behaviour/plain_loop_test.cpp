@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One process without accumulation does the operations of a loop written by hand: equal to the bit.
+#include <ATen/ops/_fused_sgd.h>
 #include <gmock/gmock.h>
 
 #include "support/tiny.h"
@@ -36,6 +37,32 @@ void train_by_hand(torch::nn::Sequential& net, Optimizer& optimizer, const ta::B
   }
 }
 
+// ATen's kernel as one calls it by hand, with the numbers of sgd().
+class FusedSgd {
+ public:
+  explicit FusedSgd(std::vector<torch::Tensor> parameters) : parameters_(std::move(parameters)) {
+    for (const auto& parameter : parameters_) momenta_.push_back(torch::empty_like(parameter));
+  }
+
+  void zero_grad() {
+    for (auto& parameter : parameters_) parameter.mutable_grad().reset();
+  }
+
+  void step() {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> gradients;
+    for (const auto& parameter : parameters_) gradients.push_back(parameter.grad());
+    at::_fused_sgd_(parameters_, gradients, momenta_, /*weight_decay=*/0, /*momentum=*/0.9,
+                    /*lr=*/0.1, /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
+                    std::exchange(begins_, false));
+  }
+
+ private:
+  std::vector<torch::Tensor> parameters_;
+  std::vector<torch::Tensor> momenta_;
+  bool begins_ = true;
+};
+
 ta::TrainOptions options() {
   return {.num_epochs = 3, .per_device_batch_size = kBatch, .seed = kSeed};
 }
@@ -48,7 +75,24 @@ TEST(PlainLoop, HasTheTrainersWeightsBitForBitWithSgd) {
 
   auto net = tiny_net();
   auto optimizer = sgd(net);
-  ta::Trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList()).train(all, options());
+  PlainAccelerator plain;
+  ta::Trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &plain)
+      .train(all, options());
+  EXPECT_TRUE(equal_bits(*net, *by_hand));
+}
+
+// A loop that steps as Trainers do where nothing else is asked for.
+TEST(PlainLoop, HasTheTrainersWeightsBitForBitWithFusedSgd) {
+  const auto all = tiny_batch(kRows);
+  auto by_hand = tiny_net();
+  FusedSgd their_optimizer(by_hand->parameters());
+  train_by_hand(by_hand, their_optimizer, all, 3);
+
+  auto net = tiny_net();
+  auto optimizer = sgd(net);
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+  trainer.train(all, options());
+  EXPECT_EQ(trainer.run_config().optimizer_steps, "fused");
   EXPECT_TRUE(equal_bits(*net, *by_hand));
 }
 
@@ -69,7 +113,9 @@ TEST(PlainLoop, HasTheTrainersWeightsBitForBitWithAdamWAndDropout) {
   }
   {
     const ta::SeedScope scope(2);
-    ta::Trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList()).train(all, options());
+    PlainAccelerator plain;
+    ta::Trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &plain)
+        .train(all, options());
   }
   EXPECT_TRUE(equal_bits(*net, *by_hand));
 }
@@ -82,7 +128,8 @@ TEST(PlainLoop, IsNotChangedByEvaluationMetricsOrWorkers) {
 
   auto net = tiny_net();
   auto optimizer = sgd(net);
-  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+  PlainAccelerator plain;
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &plain);
   trainer.add_metric(
       "first",
       [](const ta::TensorDict& outputs, const ta::Batch&) {
@@ -104,7 +151,8 @@ TEST(PlainLoop, HasTheWeightsOfStartStepAndFinish) {
 
   auto net = tiny_net();
   auto optimizer = sgd(net);
-  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList());
+  PlainAccelerator plain;
+  ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &plain);
   trainer.start({});
   const auto order = order_of(0);
   for (std::int64_t begin = 0; begin < kRows; begin += kBatch) {

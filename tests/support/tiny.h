@@ -33,6 +33,11 @@ inline torch::optim::SGD sgd(const torch::nn::Sequential& net, double rate = 0.1
   return torch::optim::SGD(net->parameters(), torch::optim::SGDOptions(rate).momentum(momentum));
 }
 
+/// Where optimizers step by themselves, as in a loop that is written by hand.
+struct PlainAccelerator : ta::Accelerator {
+  PlainAccelerator() : Accelerator({.device = "cpu", .fused_optimizers = false}) {}
+};
+
 inline bool equal_bits(const torch::nn::Module& a, const torch::nn::Module& b) {
   const auto left = a.parameters();
   const auto right = b.parameters();

@@ -313,8 +313,10 @@ class PlainSteps : public ta::Trainer {
 
 TEST(Trainer, StepsThatLeaveTheAcceleratorOutTrainAllTheSame) {
   const ta::TrainOptions options{.num_epochs = 2, .per_device_batch_size = 4};
+  PlainAccelerator accelerator;
   Fixture plain;
-  plain.trainer.train(tiny_batch(14), options);
+  ta::Trainer(plain.net, torch::nn::MSELoss(), plain.optimizer, ta::CallbackList(), &accelerator)
+      .train(tiny_batch(14), options);
   for (const bool own_backward : {false, true}) {
     Fixture f;
     PlainSteps trainer(f.net, torch::nn::MSELoss(), f.optimizer, ta::CallbackList());

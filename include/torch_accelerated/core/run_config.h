@@ -51,6 +51,7 @@ struct RunConfig {
   std::int64_t micro_batches_per_update = 1;  ///< of a rank
   std::string arithmetic;                     ///< threads and kernels of a deterministic run
   std::string optimizers;                     ///< names and types
+  std::string optimizer_steps;                ///< "fused" or "plain", one an optimizer
   std::string scheduler;                      ///< "none" or what drives the learning rates
   std::int64_t parameters = 0;                ///< trainable numbers of all modules
 
