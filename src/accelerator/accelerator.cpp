@@ -16,6 +16,7 @@
 #include "distributed/device_communicator.h"
 #include "distributed/queued_communicator.h"
 #include "distributed/staged_communicator.h"
+#include "torch_accelerated/base/check.h"
 #include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
@@ -44,11 +45,32 @@ std::vector<torch::Tensor> gradients_of(const torch::optim::Optimizer& optimizer
   return gradients;
 }
 
+// What numbers the gradients have, each once.
+std::vector<torch::Tensor> gradient_values(const torch::optim::Optimizer& optimizer) {
+  std::vector<torch::Tensor> values;
+  for (auto& parameter : parameters_of(optimizer)) {
+    if (!parameter.grad().defined()) continue;
+    auto& gradient = parameter.mutable_grad();
+    if (gradient.is_sparse()) gradient = gradient.coalesce();  // summands may overflow in the sum
+    values.push_back(gradient.is_sparse() ? gradient._values() : gradient);
+  }
+  return values;
+}
+
 // What decides how ranks reduce has to be the same before any of them acts on it.
 void check_options(const AcceleratorOptions& options, c10::Device device, Communicator& control) {
   Contract contract("Accelerator");
   contract.add("device type", concat(device.type()));
   contract.add("mixed_precision", to_string(options.mixed_precision));
+  if (options.mixed_precision == MixedPrecision::kFp16) {
+    const auto& scaling = options.loss_scaling;
+    contract.add(
+        "loss_scaling",
+        concat(exact_text(scaling.initial_scale), " x ", exact_text(scaling.growth_factor),
+               " after ", scaling.growth_interval, ", x ", exact_text(scaling.backoff_factor),
+               " down to ", exact_text(scaling.minimum_scale), ", ", scaling.skips_at_minimum,
+               " skips"));
+  }
   contract.add("fused_optimizers", options.fused_optimizers ? "yes" : "no");
   contract.add("share_devices", options.share_devices ? "yes" : "no");
   contract.add("bucket_bytes", concat(options.bucket_bytes));
@@ -76,8 +98,14 @@ Accelerator::Accelerator(World world, const AcceleratorOptions& options)
     }
   };
   be_patient();
-  together("Accelerator",
-           [&] { device_ = resolve_device(options.device, world_, options.share_devices); });
+  together("Accelerator", [&] {
+    OptionCheck check("Accelerator");
+    if (mixed_precision() == MixedPrecision::kFp16) {
+      check_loss_scaling(check, options.loss_scaling);
+    }
+    check.throw_if_any();
+    device_ = resolve_device(options.device, world_, options.share_devices);
+  });
   if (world_size() > 1) {
     check_options(options, device_, *world_.control);
     choose_communicators();
@@ -139,7 +167,11 @@ Batch Accelerator::to_device(Batch batch) const {
 
 Accelerator::Slot& Accelerator::slot_of(const torch::optim::Optimizer& optimizer) {
   auto* control = world_size() > 1 ? world_.control.get() : nullptr;
-  return reduction_->slots.try_emplace(&optimizer, control).first->second;
+  const auto [slot, is_new] = reduction_->slots.try_emplace(&optimizer, control);
+  if (is_new && mixed_precision() == MixedPrecision::kFp16) {
+    slot->second.scaler.emplace(options_.loss_scaling, device_);
+  }
+  return slot->second;
 }
 
 // Gradients of a window that begins go into buckets where they will be reduced.
@@ -165,8 +197,9 @@ void Accelerator::backward(const Mean& loss, torch::optim::Optimizer& optimizer,
   auto& slot = slot_of(optimizer);
   begin_window(slot, optimizer, position.is_shard);
   if (slot.reducer && position.is_last && !position.is_shard) slot.reducer->begin_last_backward();
-  slot.window.backward(
-      loss, position, only_own_parameters ? std::optional(parameters_of(optimizer)) : std::nullopt);
+  slot.window.backward(loss, position,
+                       only_own_parameters ? std::optional(parameters_of(optimizer)) : std::nullopt,
+                       slot.scaler ? &*slot.scaler : nullptr);
   if (position.is_shard) slot.reducer->end_shard();
 }
 
@@ -202,8 +235,14 @@ Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer) {
   } else {
     reduction_->ranks.assign(1, status);
   }
-  slot.outcome = is_open ? slot.window.close(sums, optimizer) : Gradients::kReady;
-  return *slot.outcome;
+  auto outcome = is_open ? slot.window.close(sums, optimizer) : Gradients::kReady;
+  const bool is_scaled = slot.scaler && is_open && !slot.window.is_foreign();
+  if (outcome == Gradients::kReady && is_scaled &&
+      !slot.scaler->unscale(gradient_values(optimizer))) {
+    outcome = Gradients::kOverflow;
+  }
+  slot.outcome = outcome;
+  return outcome;
 }
 
 void Accelerator::begin_foreign_window(Slot& slot, torch::optim::Optimizer& optimizer) {
@@ -232,6 +271,7 @@ State Accelerator::window_state(const torch::optim::Optimizer& optimizer) const 
   const auto slot = reduction_->slots.find(&optimizer);
   if (slot == reduction_->slots.end()) return {};
   auto state = slot->second.window.expected().state();
+  if (const auto& scaler = slot->second.scaler) state.set_part("loss_scaler", scaler->state());
   const auto& reducer = slot->second.reducer;
   const auto& order = reducer ? reducer->order() : slot->second.order;
   if (!order.empty()) state.set("bucket_order", std::vector<double>(order.begin(), order.end()));
@@ -241,6 +281,9 @@ State Accelerator::window_state(const torch::optim::Optimizer& optimizer) const 
 void Accelerator::load_window_state(const torch::optim::Optimizer& optimizer, const State& state) {
   auto& slot = slot_of(optimizer);
   slot.window.expected().load_state(state);
+  if (slot.scaler && state.contains("loss_scaler/scale")) {
+    slot.scaler->load_state(state.part("loss_scaler"));
+  }
   slot.reducer.reset();
   slot.order.clear();
   if (!state.contains("bucket_order")) return;
@@ -257,6 +300,12 @@ void Accelerator::load_window_state(const torch::optim::Optimizer& optimizer, co
 double Accelerator::window_loss(const torch::optim::Optimizer& optimizer) const noexcept {
   const auto slot = reduction_->slots.find(&optimizer);
   return slot == reduction_->slots.end() ? 0.0 : slot->second.window.loss();
+}
+
+double Accelerator::loss_scale(const torch::optim::Optimizer& optimizer) const {
+  const auto slot = reduction_->slots.find(&optimizer);
+  const bool is_scaled = slot != reduction_->slots.end() && slot->second.scaler;
+  return is_scaled ? slot->second.scaler->scale() : 1.0;
 }
 
 torch::Tensor Accelerator::gradient_norm(torch::optim::Optimizer& optimizer) const {

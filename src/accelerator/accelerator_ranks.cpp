@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "distributed/contract.h"
 #include "torch_accelerated/accelerator/accelerator.h"
+#include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
 namespace {
@@ -29,9 +30,23 @@ torch::Tensor padded(const torch::Tensor& tensor, const std::vector<std::int64_t
   return larger;
 }
 
+// Of gradients in half precision, unscaling would make zeros.
+void check_can_be_scaled(const torch::nn::Module& module, const std::string& name) {
+  for (const auto& item : named_tensors(module, name)) {
+    const auto dtype = item.value.scalar_type();
+    if (!item.value.requires_grad() || (dtype != torch::kHalf && dtype != torch::kBFloat16)) {
+      continue;
+    }
+    throw ArgumentError(concat("prepare: the parameter '", item.name, "' is ", item.value.dtype(),
+                               ", and MixedPrecision::kFp16 needs it in float32, in which its "
+                               "gradients are unscaled; leave the model in float32"));
+  }
+}
+
 }  // namespace
 
 void Accelerator::prepare(torch::nn::Module& module, const std::string& name) {
+  if (mixed_precision() == MixedPrecision::kFp16) check_can_be_scaled(module, name);
   module.to(device_);
   for (const auto& item : named_tensors(module, name)) {
     reduction_->names[item.value.unsafeGetTensorImpl()] = item.name;

@@ -6,7 +6,15 @@
 namespace torch_accelerated {
 
 const char* to_string(MixedPrecision precision) {
-  return precision == MixedPrecision::kBf16 ? "bf16" : "no";
+  switch (precision) {
+    case MixedPrecision::kNo:
+      return "no";
+    case MixedPrecision::kBf16:
+      return "bf16";
+    case MixedPrecision::kFp16:
+      return "fp16";
+  }
+  return "unknown";
 }
 
 Autocast::Autocast(c10::DeviceType device, MixedPrecision precision)
@@ -15,7 +23,8 @@ Autocast::Autocast(c10::DeviceType device, MixedPrecision precision)
   was_enabled_ = at::autocast::is_autocast_enabled(device_);
   previous_dtype_ = static_cast<int>(at::autocast::get_autocast_dtype(device_));
   at::autocast::set_autocast_enabled(device_, true);
-  at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+  at::autocast::set_autocast_dtype(device_,
+                                   precision == MixedPrecision::kFp16 ? at::kHalf : at::kBFloat16);
   at::autocast::increment_nesting();
 }
 

@@ -57,7 +57,8 @@ void check_weight(double weight) {
 }  // namespace
 
 void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
-                              const std::optional<std::vector<torch::Tensor>>& only) {
+                              const std::optional<std::vector<torch::Tensor>>& only,
+                              const LossScaler* scaler) {
   const auto& numerator = loss.numerator();
   check_graph(numerator);
   check_position(position);
@@ -78,7 +79,8 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
   const double share =
       (loss.is_over_rows() ? static_cast<double>(position.rows) : 1.0) / expected_.value();
   // A share of 1 is left out, so that one process without accumulation does a plain loop's work.
-  const auto root = share == 1.0 ? numerator : numerator * share;
+  const auto shared = share == 1.0 ? numerator : numerator * share;
+  const auto root = scaler == nullptr ? shared : scaler->scaled(shared);
   if (only && only->empty()) return;  // to the engine, no inputs means all
   torch::autograd::backward({root}, {}, /*retain_graph=*/std::nullopt, /*create_graph=*/false,
                             only.value_or(std::vector<torch::Tensor>()));
@@ -121,6 +123,7 @@ void GradientWindow::add(const Mean& loss, double weight, const WindowPosition& 
 void GradientWindow::take_as_one() {
   ++micro_batches_;
   has_backward_ = true;
+  is_foreign_ = true;
   host_.weight = 1;
   expected_.set(1);
 }
@@ -151,6 +154,7 @@ void GradientWindow::reopen() noexcept {
   shards_.clear();
   micro_batches_ = 0;
   has_backward_ = false;
+  is_foreign_ = false;
 }
 
 }  // namespace torch_accelerated

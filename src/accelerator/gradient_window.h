@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "accelerator/expected_weight.h"
+#include "accelerator/loss_scaler.h"
 #include "core/pairwise_sum.h"
 #include "torch_accelerated/accelerator/window.h"
 #include "torch_accelerated/core/mean.h"
@@ -28,9 +29,10 @@ class GradientWindow {
   explicit GradientWindow(Communicator* control = nullptr) : expected_(control) {}
 
   /// Back-propagates one micro-batch.
-  /// @param only  what gradients are accumulated into; nothing: every leaf of the graph.
+  /// @param only    what gradients are accumulated into; nothing: every leaf of the graph.
+  /// @param scaler  scales the loss, where not null; whoever closes the window takes that out.
   void backward(const Mean& loss, const WindowPosition& position,
-                const std::optional<std::vector<torch::Tensor>>& only);
+                const std::optional<std::vector<torch::Tensor>>& only, const LossScaler* scaler);
 
   /// Takes note of a micro-batch without rows.
   void skip(const WindowPosition& position);
@@ -40,6 +42,9 @@ class GradientWindow {
 
   /// Whether any backward was done in this window.
   bool has_backward() const noexcept { return has_backward_; }
+
+  /// Whether its gradients came about elsewhere.
+  bool is_foreign() const noexcept { return is_foreign_; }
 
   /// What this rank has added up. Waits for the device.
   WindowSums sums();
@@ -78,6 +83,7 @@ class GradientWindow {
   double loss_ = 0;
   std::int64_t micro_batches_ = 0;
   bool has_backward_ = false;
+  bool is_foreign_ = false;
 };
 
 }  // namespace torch_accelerated

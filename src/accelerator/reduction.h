@@ -13,6 +13,7 @@
 #include "accelerator/fused_step.h"
 #include "accelerator/gradient_reducer.h"
 #include "accelerator/gradient_window.h"
+#include "accelerator/loss_scaler.h"
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 
@@ -26,6 +27,7 @@ struct Accelerator::Slot {
   std::optional<GradientReducer> reducer;  // with several ranks, or shards
   std::optional<Gradients> outcome;        // of the window in progress, once it is reduced
   GradientReducer::Order order;            // of the buckets of a run that goes on
+  std::optional<LossScaler> scaler;        // with MixedPrecision::kFp16
   std::unique_ptr<FusedStep> fused_step;   // where the optimizer has one, and it may be used
 
   void reopen() noexcept {

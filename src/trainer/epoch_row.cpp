@@ -33,6 +33,15 @@ void set_rates(MetricValues& metrics, std::vector<OptimizerSlot>& slots) {
   }
 }
 
+bool is_scaled(const RunConfig& config) {
+  return config.mixed_precision == to_string(MixedPrecision::kFp16);
+}
+
+// Whether updates may be left out without ending the run.
+bool may_skip(const RunConfig& config) {
+  return is_scaled(config) || config.non_finite == NonFinite::kSkip;
+}
+
 }  // namespace
 
 void OptimizerSlot::note_rates() {
@@ -64,6 +73,12 @@ HistoryRow Trainer::make_row(const EpochSummary& training) {
   set_rates(row.metrics, state.optimizers);
   if (training.peak_device_bytes) {
     row.metrics.set("peak_device_bytes", *training.peak_device_bytes);
+  }
+  if (may_skip(run_config())) {
+    row.metrics.set("skipped_updates", static_cast<double>(state.progress.skipped_updates));
+  }
+  if (is_scaled(run_config())) {
+    row.metrics.set("loss_scale", accelerator().loss_scale(optimizer()));
   }
   row.metrics.set("rows_per_second", static_cast<double>(training.rows) / training.seconds);
   const std::chrono::duration<double> epoch = std::chrono::steady_clock::now() - run.epoch_began;
@@ -103,6 +118,8 @@ std::vector<std::string> Trainer::own_metric_names() const {
   if (config.clip_gradient_norm || config.track_gradient_norm) {
     names.emplace_back("train_gradient_norm");
   }
+  if (may_skip(config)) names.emplace_back("skipped_updates");
+  if (is_scaled(config)) names.emplace_back("loss_scale");
   if (config.total_updates) names.emplace_back("eta_seconds");
   return names;
 }

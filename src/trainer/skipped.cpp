@@ -69,6 +69,7 @@ void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradient
   };
   accelerator().discard(optimizer);
   run.update_skipped = true;
+  if (gradients == Gradients::kOverflow) return;  // how a scale is found; the history counts them
   if (gradients == Gradients::kEmpty) {
     warn(concat("update ", state_->progress.update, " of epoch ", state_->progress.epoch,
                 " skipped: all its weights are 0"));

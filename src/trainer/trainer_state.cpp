@@ -146,6 +146,12 @@ std::string TrainerState::place() const {
 
 std::string TrainerState::context(const std::string& what) const {
   std::string text = concat(phase, " failed", place(), ": ", what);
+  if (accelerator->mixed_precision() == MixedPrecision::kFp16 && what.find("Half") != what.npos) {
+    text += concat("; mixed_precision is fp16, which not every operation has on ",
+                   accelerator->device(),
+                   ": give it .to(torch::kFloat32), or use "
+                   "MixedPrecision::kBf16");
+  }
   // Shapes and dtypes explain most failures of a first step, and few of later ones.
   if (!failed_batch.empty() && (!run || progress.update == 0)) {
     text += "; the batch has " + failed_batch;

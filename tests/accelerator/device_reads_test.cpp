@@ -20,7 +20,7 @@ TEST(MicroBatch, ReadsNothingBackFromTheDevice) {
   for (int i = 0; i < 3; ++i) {
     const OnMeta micro_batch;
     window.backward(ta::Mean(micro_batch.loss), {.rows = 4, .window_rows = 16, .micro_batches = 4},
-                    std::nullopt);
+                    std::nullopt, /*scaler=*/nullptr);
   }
   EXPECT_TRUE(window.has_backward());
   EXPECT_ANY_THROW(window.sums());  // the update's one read, which shows that one would be noticed

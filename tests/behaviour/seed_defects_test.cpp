@@ -7,7 +7,8 @@
 //   D8      schedulers/cosine_test.cpp
 //   D9, D10 schedulers/schedule_test.cpp, ranks/run_options_ranks_test.cpp
 //   D11     ranks/non_finite_ranks_test.cpp
-//   D12     behaviour/accumulation_test.cpp, behaviour/weighted_clipping_test.cpp
+//   D12     behaviour/accumulation_test.cpp, behaviour/weighted_clipping_test.cpp,
+//           behaviour/mixed_precision_test.cpp
 //   D13     finetuning/model_freezer_test.cpp
 //   D15     schedulers/schedule_test.cpp
 //   D17     callbacks/model_ema_test.cpp

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "torch_accelerated/accelerator/autocast.h"
+#include "torch_accelerated/accelerator/loss_scaling.h"
 #include "torch_accelerated/accelerator/window.h"
 #include "torch_accelerated/core/mean.h"
 #include "torch_accelerated/core/state.h"
@@ -41,6 +42,7 @@ struct AcceleratorOptions {
   /// "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU.
   std::string device = {};
   MixedPrecision mixed_precision = MixedPrecision::kNo;
+  LossScaling loss_scaling = {};  ///< with MixedPrecision::kFp16
 
   /// Lets torch::optim's SGD, Adam and AdamW step through ATen's fused kernels: several times as
   /// fast, and equal to their own steps but for how sums are rounded.
@@ -164,6 +166,10 @@ class Accelerator {
 
   /// The mean loss of the window whose gradients have just been reduced.
   double window_loss(const torch::optim::Optimizer& optimizer) const noexcept;
+
+  /// What `optimizer`'s losses are multiplied by in their backward; 1 but with
+  /// MixedPrecision::kFp16. Waits for the device.
+  double loss_scale(const torch::optim::Optimizer& optimizer) const;
 
   /// The total 2-norm of the gradients, a scalar tensor on the device.
   torch::Tensor gradient_norm(torch::optim::Optimizer& optimizer) const;

@@ -9,11 +9,13 @@ namespace torch_accelerated {
 enum class MixedPrecision {
   kNo,    ///< everything in the tensors' own dtypes
   kBf16,  ///< bfloat16; gradients and parameters stay float32
+  kFp16,  ///< float16, likewise; losses are scaled, as LossScaling says
 };
 
 const char* to_string(MixedPrecision precision);
 
-/// Turns autocast on for a scope and one thread, and back to what it was at the scope's end.
+/// Turns autocast on for a scope and one thread, and back to what it was at the scope's end. Casts
+/// of parameters are kept until the outermost such scope ends.
 class Autocast {
  public:
   Autocast(c10::DeviceType device, MixedPrecision precision);
