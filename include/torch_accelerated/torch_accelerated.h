@@ -6,6 +6,7 @@
 // and distributed/mpi.h MPI.
 
 #include "torch_accelerated/accelerator/accelerator.h"
+#include "torch_accelerated/accelerator/activation_checkpoint.h"
 #include "torch_accelerated/accelerator/autocast.h"
 #include "torch_accelerated/accelerator/seed_scope.h"
 #include "torch_accelerated/accelerator/window.h"

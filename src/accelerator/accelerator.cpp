@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "accelerator/channels_last.h"
 #include "accelerator/device.h"
+#include "accelerator/host_memory.h"
 #include "accelerator/reduction.h"
 #include "accelerator/threads.h"
 #include "accelerator/zero_grad.h"
@@ -71,6 +73,8 @@ void check_options(const AcceleratorOptions& options, c10::Device device, Commun
                " down to ", exact_text(scaling.minimum_scale), ", ", scaling.skips_at_minimum,
                " skips"));
   }
+  contract.add("gradient_compression", to_string(options.gradient_compression));
+  contract.add("channels_last", options.channels_last ? "yes" : "no");
   contract.add("fused_optimizers", options.fused_optimizers ? "yes" : "no");
   contract.add("share_devices", options.share_devices ? "yes" : "no");
   contract.add("bucket_bytes", concat(options.bucket_bytes));
@@ -111,6 +115,9 @@ Accelerator::Accelerator(World world, const AcceleratorOptions& options)
     choose_communicators();
     be_patient();
   }
+  // As with threads: not for a program that has its own way with the process.
+  keeps_host_memory_ =
+      options_.keep_host_memory && device_.is_cpu() && !world_.is_callers && keep_freed_memory();
   reduction_ = std::make_unique<Reduction>(*world_.gradients);
 }
 
@@ -157,12 +164,12 @@ std::string Accelerator::step_description(const torch::optim::Optimizer& optimiz
 
 Batch Accelerator::to_device(Batch batch) const {
   for (const auto& [name, value] : batch) {
-    if (value.defined() && value.device() != device_) {
-      // Towards the CPU nothing would wait for the copy.
-      return batch.to(device_, /*non_blocking=*/!device_.is_cpu());
-    }
+    if (!value.defined() || value.device() == device_) continue;
+    // Towards the CPU nothing would wait for the copy.
+    batch = batch.to(device_, /*non_blocking=*/!device_.is_cpu());
+    break;
   }
-  return batch;
+  return options_.channels_last ? in_channels_last(std::move(batch)) : batch;
 }
 
 Accelerator::Slot& Accelerator::slot_of(const torch::optim::Optimizer& optimizer) {
@@ -239,6 +246,11 @@ Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer) {
   const bool is_scaled = slot.scaler && is_open && !slot.window.is_foreign();
   if (outcome == Gradients::kReady && is_scaled &&
       !slot.scaler->unscale(gradient_values(optimizer))) {
+    outcome = Gradients::kOverflow;
+  }
+  const bool may_overflow =
+      slot.reducer && !slot.scaler && gradient_compression() == GradientCompression::kFp16;
+  if (outcome == Gradients::kReady && may_overflow && !are_finite(gradient_values(optimizer))) {
     outcome = Gradients::kOverflow;
   }
   slot.outcome = outcome;

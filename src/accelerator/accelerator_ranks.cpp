@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What ranks tell each other beside gradients.
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
 
+#include "accelerator/channels_last.h"
+#include "accelerator/host_memory.h"
 #include "accelerator/module_contract.h"
 #include "accelerator/reduction.h"
 #include "base/text.h"
@@ -48,6 +51,7 @@ void check_can_be_scaled(const torch::nn::Module& module, const std::string& nam
 void Accelerator::prepare(torch::nn::Module& module, const std::string& name) {
   if (mixed_precision() == MixedPrecision::kFp16) check_can_be_scaled(module, name);
   module.to(device_);
+  if (options_.channels_last) lay_out_channels_last(module);
   for (const auto& item : named_tensors(module, name)) {
     reduction_->names[item.value.unsafeGetTensorImpl()] = item.name;
   }
@@ -104,8 +108,32 @@ void Accelerator::together(const std::string& call, const std::function<void()>&
 
 std::string Accelerator::reduction_description() const {
   if (world_size() == 1) return "none";
+  const bool is_compressed = gradient_compression() != GradientCompression::kNone;
   return concat(world_.gradients->name(), ", buckets of ", options_.bucket_bytes >> 10, " KiB ",
+                is_compressed ? concat("in ", to_string(gradient_compression()), " ") : "",
                 options_.overlap == Overlap::kOn ? "during backward" : "when backward has ended");
+}
+
+std::string Accelerator::memory_description() const {
+  return concat(options_.channels_last ? "channels last" : "as the model has it",
+                keeps_host_memory_ ? ", freed memory kept" : "");
+}
+
+void Accelerator::free_memory() {
+  give_back_freed_memory();
+  if (!device_.is_cpu()) c10::getDeviceAllocator(device_.type())->emptyCache();
+}
+
+const char* to_string(GradientCompression compression) {
+  switch (compression) {
+    case GradientCompression::kNone:
+      return "none";
+    case GradientCompression::kBf16:
+      return "bf16";
+    case GradientCompression::kFp16:
+      return "fp16";
+  }
+  return "unknown";
 }
 
 void Accelerator::set_trigger(Trigger trigger) noexcept {

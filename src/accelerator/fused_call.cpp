@@ -36,6 +36,16 @@ bool lies_alike(const at::Tensor& other, const at::Tensor& parameter) {
          other.strides() == parameter.strides();
 }
 
+bool lay_out_alike(at::Tensor& kept, const at::Tensor& parameter) {
+  if (lies_alike(kept, parameter)) return true;
+  if (!kept.defined() || kept.layout() != at::kStrided || kept.sizes() != parameter.sizes() ||
+      kept.scalar_type() != parameter.scalar_type() || kept.device() != parameter.device()) {
+    return false;
+  }
+  kept = at::empty_like(parameter).copy_(kept);
+  return true;
+}
+
 bool fits_fused_kernels(const at::Tensor& parameter) {
   const auto dtype = parameter.scalar_type();
   // On the CPU the kernels keep less precision than torch::optim in half-precision tensors.

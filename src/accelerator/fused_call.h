@@ -36,6 +36,10 @@ class FusedCalls {
   std::size_t used_ = 0;
 };
 
+/// Lays `kept` out in memory as `parameter` is: a checkpoint has its tensors in plain order.
+/// @return false, with nothing changed, where it isn't of the same shape, dtype and device.
+bool lay_out_alike(at::Tensor& kept, const at::Tensor& parameter);
+
 /// Whether a kernel may go through `other`'s memory as it goes through that of `parameter`.
 bool lies_alike(const at::Tensor& other, const at::Tensor& parameter);
 

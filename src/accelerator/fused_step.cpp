@@ -91,8 +91,8 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
   bool add(const at::Tensor& parameter, const OptimizerParamGroup& group,
            FusedCalls& calls) override {
     const bool has_momentum = static_cast<const Options&>(group.options()).momentum() != 0;
-    const auto* kept = has_momentum ? kept_of<ParamState>(optimizer(), parameter) : nullptr;
-    if (kept != nullptr && !lies_alike(kept->momentum_buffer(), parameter)) return false;
+    auto* kept = has_momentum ? kept_of<ParamState>(optimizer(), parameter) : nullptr;
+    if (kept != nullptr && !lay_out_alike(kept->momentum_buffer(), parameter)) return false;
     // The kernel is told for all of a call whether the momentum begins.
     auto& call = calls.of(kept != nullptr ? 1 : 0, parameter);
     call.parameters.push_back(parameter);
@@ -151,9 +151,9 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
            FusedCalls& calls) override {
     const bool amsgrad = static_cast<const Options&>(group.options()).amsgrad();
     auto* kept = kept_of<ParamState>(this->optimizer(), parameter);
-    if (kept != nullptr &&
-        !(lies_alike(kept->exp_avg(), parameter) && lies_alike(kept->exp_avg_sq(), parameter) &&
-          (!amsgrad || lies_alike(kept->max_exp_avg_sq(), parameter)))) {
+    if (kept != nullptr && !(lay_out_alike(kept->exp_avg(), parameter) &&
+                             lay_out_alike(kept->exp_avg_sq(), parameter) &&
+                             (!amsgrad || lay_out_alike(kept->max_exp_avg_sq(), parameter)))) {
       return false;
     }
     auto& call = calls.of(kept != nullptr ? kept->step() : 0, parameter);

@@ -21,6 +21,18 @@ constexpr unsigned kTriggers = 0xFFFF;
 constexpr unsigned kNotFinite = 1U << 16;
 constexpr unsigned kHasGradient = 1U << 17;
 
+std::optional<torch::Dtype> dtype_of(GradientCompression compression) {
+  switch (compression) {
+    case GradientCompression::kBf16:
+      return torch::kBFloat16;
+    case GradientCompression::kFp16:
+      return torch::kHalf;
+    case GradientCompression::kNone:
+      break;
+  }
+  return std::nullopt;
+}
+
 double packed(const RankStatus& status) {
   return static_cast<double>((status.triggers & kTriggers) | (status.not_finite ? kNotFinite : 0U) |
                              (status.has_gradient ? kHasGradient : 0U));
@@ -41,6 +53,7 @@ GradientReducer::GradientReducer(std::vector<torch::Tensor> parameters, Communic
       pool_(pool),
       unused_(options.unused_parameters),
       bucket_bytes_(options.bucket_bytes),
+      compressed_(dtype_of(options.gradient_compression)),
       overlaps_(options.overlap == Overlap::kOn),
       name_of_(std::move(name_of)),
       asked_(std::move(parameters)),
@@ -61,6 +74,7 @@ bool GradientReducer::is_of(std::span<const torch::Tensor> parameters) const {
 // Parameters that had no gradient when the order was found follow as they are.
 void GradientReducer::make_buckets() {
   hooks_.reset();
+  wire_.reset();
   buckets_.reset();
   parameters_.clear();
   Order whole;
@@ -75,6 +89,7 @@ void GradientReducer::make_buckets() {
   for (std::size_t index = 0; index < asked_.size(); ++index) place(index);
   if (!order_.empty()) order_ = std::move(whole);
   buckets_.emplace(pool_, parameters_, bucket_bytes_);
+  wire_.emplace(pool_, buckets_->flats(), compressed_);
   if (!overlaps_) return;
   ready_.emplace(buckets_->bucket_of(), buckets_->flats().size());
   hooks_.emplace(parameters_, [this](std::size_t index) { note_gradient(index); });
@@ -83,6 +98,7 @@ void GradientReducer::make_buckets() {
 GradientReducer::~GradientReducer() {
   // Nothing waits here: what may still be written to by a reduction is not used again.
   if (!pending_.empty()) {
+    wire_->keep();
     buckets_->keep();
     return;
   }
@@ -121,18 +137,21 @@ void GradientReducer::note_gradient(std::size_t index) {
 }
 
 void GradientReducer::start(std::size_t bucket) {
-  pending_.push_back(communicator_.start_all_reduce(buckets_->flats().subspan(bucket, 1)));
+  pending_.push_back(communicator_.start_all_reduce(wire_->pack(bucket)));
 }
 
 // Reduces what has not been started, and the word in one submission with the last bucket.
 void GradientReducer::finish() {
-  auto flats = buckets_->flats();
+  const auto count = buckets_->flats().size();
   std::size_t first = 0;
   if (overlaps_ && !by_tree_) {
-    for (first = ready_->next(); first + 1 < flats.size(); ++first) start(first);
+    for (first = ready_->next(); first + 1 < count; ++first) start(first);
   }
   armed_ = false;
-  std::vector<torch::Tensor> rest(flats.begin() + static_cast<std::ptrdiff_t>(first), flats.end());
+  std::vector<torch::Tensor> rest;
+  for (std::size_t bucket = first; bucket < count; ++bucket) {
+    rest.push_back(wire_->pack(bucket).front());
+  }
   rest.push_back(word_);
   pending_.push_back(
       communicator_.start_all_reduce(rest, by_tree_ ? SumOrder::kPairwise : SumOrder::kRankOrder));
@@ -141,6 +160,7 @@ void GradientReducer::finish() {
   for (const auto& operation : pending_) operation->wait();
   pending_.clear();
   with_word->wait_on_host();  // the host is about to read it, and not for longer than the timeout
+  wire_->unpack();
 }
 
 // Rank 0's order of readiness becomes that of the buckets on all ranks.

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "accelerator/bucket_wire.h"
 #include "accelerator/gradient_buckets.h"
 #include "accelerator/gradient_hooks.h"
 #include "accelerator/gradient_window.h"
@@ -87,13 +88,15 @@ class GradientReducer {
   BufferPool& pool_;
   UnusedParameters unused_;
   std::int64_t bucket_bytes_;
+  std::optional<torch::Dtype> compressed_;
   bool overlaps_;
   std::function<std::string(const torch::Tensor&)> name_of_;
   std::vector<torch::Tensor> asked_;       // as the optimizer has them
   std::vector<torch::Tensor> parameters_;  // in the order of the buckets
   std::optional<GradientBuckets> buckets_;
-  torch::Tensor word_;       // (2 + ranks + parameters), float64, with the gradients
-  torch::Tensor host_word_;  // likewise, on the host
+  std::optional<BucketWire> wire_;  // after the buckets that it carries
+  torch::Tensor word_;              // (2 + ranks + parameters), float64, with the gradients
+  torch::Tensor host_word_;         // likewise, on the host
 
   PairwiseSum<Flats, AddFlats> shards_;
   bool by_tree_ = false;

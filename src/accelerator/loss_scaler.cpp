@@ -83,6 +83,15 @@ void LossScaler::load_state(const State& state) {
   skips_at_minimum_ = skips;
 }
 
+bool are_finite(std::vector<torch::Tensor> tensors) {
+  if (tensors.empty()) return true;
+  const torch::NoGradGuard no_grad;
+  const auto options = tensors.front().options().dtype(torch::kFloat32);
+  auto found = torch::zeros({}, options);
+  at::_amp_foreach_non_finite_check_and_unscale_(tensors, found, torch::ones({}, options));
+  return host_scalar(found) == 0;
+}
+
 void check_loss_scaling(OptionCheck& check, const LossScaling& options) {
   const auto positive = [&](const char* name, double value) {
     check.require(std::isfinite(value) && value > 0,

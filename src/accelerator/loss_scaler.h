@@ -41,6 +41,9 @@ class LossScaler {
   std::int64_t skips_at_minimum_ = 0;  // in a row
 };
 
+/// Whether all numbers are finite. Waits for the device.
+bool are_finite(std::vector<torch::Tensor> tensors);
+
 /// Notes what `options` has wrong.
 void check_loss_scaling(OptionCheck& check, const LossScaling& options);
 

@@ -84,6 +84,7 @@ std::vector<std::pair<std::string, std::string>> RunConfig::fields() const {
           {"gradient reduction", reduction},
           {"deterministic shards", deterministic_shards > 0 ? text_of(deterministic_shards) : "-"},
           {"arithmetic", arithmetic.empty() ? "-" : arithmetic},
+          {"memory", memory},
           {"optimizers", optimizers},
           {"optimizer steps", optimizer_steps},
           {"scheduler", scheduler},

@@ -24,7 +24,7 @@ namespace torch_accelerated {
 namespace {
 
 // Fields that say where a run runs, not what it does.
-constexpr std::array<std::string_view, 2> kPlace{"device", "gradient reduction"};
+constexpr std::array<std::string_view, 3> kPlace{"device", "gradient reduction", "memory"};
 
 // Those that follow from the number of ranks.
 constexpr std::array<std::string_view, 4> kOfRanks{"world size", "per-device batch size",

@@ -177,6 +177,7 @@ RunConfig Trainer::create_run_config(const TrainOptions& options, const BatchSou
   config.device = accelerator.device().str();
   config.mixed_precision = to_string(accelerator.mixed_precision());
   config.world_size = ranks;
+  config.memory = accelerator.memory_description();
   config.reduction = accelerator.reduction_description();
   if (shards > 0) {
     config.arithmetic = DeterministicArithmetic::description(options.deterministic_threads);

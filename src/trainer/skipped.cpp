@@ -69,14 +69,18 @@ void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradient
   };
   accelerator().discard(optimizer);
   run.update_skipped = true;
-  if (gradients == Gradients::kOverflow) return;  // how a scale is found; the history counts them
+  const bool is_scaled = accelerator().mixed_precision() == MixedPrecision::kFp16;
+  // That is how a scale is found; the history counts them.
+  if (gradients == Gradients::kOverflow && is_scaled) return;
   if (gradients == Gradients::kEmpty) {
     warn(concat("update ", state_->progress.update, " of epoch ", state_->progress.epoch,
                 " skipped: all its weights are 0"));
     return;
   }
   const auto what =
-      concat(gradients == Gradients::kReady ? "the norm of the gradients" : "the loss",
+      concat(gradients == Gradients::kReady      ? "the norm of the gradients"
+             : gradients == Gradients::kOverflow ? "a gradient that was compressed to fp16"
+                                                 : "the loss",
              " is not finite", state_->ranks_not_finite(), " at update ", state_->progress.update,
              " of epoch ", state_->progress.epoch);
   switch (run_config().non_finite) {

@@ -86,7 +86,7 @@ void TrainerState::check_ranks() {
   Contract contract("train");
   contract.add("library version", kVersion);
   for (const auto& [field, value] : config->fields()) {
-    if (field != "device") contract.add(field, value);
+    if (field != "device" && field != "memory") contract.add(field, value);
   }
   if (!run->sharing.is_per_rank) add_loader(contract, "training", run->source);
   add_loader(contract, "evaluation", run->eval_source.get());

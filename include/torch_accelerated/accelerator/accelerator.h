@@ -37,6 +37,15 @@ enum class Overlap {
   kOff,   ///< when backward has ended
 };
 
+/// What gradients in float32 are compressed to while they travel between ranks.
+enum class GradientCompression {
+  kNone,
+  kBf16,  ///< half the bytes, 8 bits of precision, the range of float32
+  kFp16,  ///< half the bytes, 11 bits of precision; one that overflows counts as not finite
+};
+
+const char* to_string(GradientCompression compression);
+
 /// Where steps run.
 struct AcceleratorOptions {
   /// "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU.
@@ -48,12 +57,22 @@ struct AcceleratorOptions {
   /// fast, and equal to their own steps but for how sums are rounded.
   bool fused_optimizers = true;
 
+  /// Lays out images, tensors of (rows, channels, height, width), and the weights of convolutions
+  /// with their channels last, which is how kernels for convolutions like them.
+  bool channels_last = false;
+
+  /// On the CPU: has the C library keep freed memory for the next tensors, for the whole process,
+  /// rather than give it to the system and ask for it in every update. Left alone where the
+  /// environment sets glibc's malloc up, and in a program's own communicator.
+  bool keep_host_memory = true;
+
   /// Lets several ranks of a host use one GPU; gradients are then added up in the host's memory.
   bool share_devices = false;
 
   /// Of gradients that are reduced in one piece.
   std::int64_t bucket_bytes = std::int64_t{25} << 20;
   Overlap overlap = Overlap::kAuto;
+  GradientCompression gradient_compression = GradientCompression::kNone;
   UnusedParameters unused_parameters = UnusedParameters::kZero;
 
   /// How long a rank waits for others, and how long before the first update is done.
@@ -81,6 +100,9 @@ class Accelerator {
 
   c10::Device device() const noexcept { return device_; }
   MixedPrecision mixed_precision() const noexcept { return options_.mixed_precision; }
+  GradientCompression gradient_compression() const noexcept {
+    return options_.gradient_compression;
+  }
 
   int rank() const noexcept { return world_.rank(); }
   int world_size() const noexcept { return world_.size(); }
@@ -111,6 +133,12 @@ class Accelerator {
   /// Which of them it is, for the table of the run: "fused" or "plain".
   std::string step_description(const torch::optim::Optimizer& optimizer) const;
 
+  /// How memory is laid out and kept, likewise.
+  std::string memory_description() const;
+
+  /// Gives the system what LibTorch's allocators keep for later, the host's and the device's.
+  void free_memory();
+
   /// Whether the rows of forwards from now on count in SyncBatchNorm layers: not where they are
   /// another rank's, lent.
   void set_rows_count(bool count) noexcept;
@@ -119,7 +147,7 @@ class Accelerator {
   /// `window` where gradients are accumulated over several batches.
   std::unique_ptr<DataLoader> prepare(Dataset dataset, DataLoaderOptions options) const;
 
-  /// The batch on the device: itself where it is there already.
+  /// The batch on the device, laid out as asked: itself where it is so already.
   Batch to_device(Batch batch) const;
 
   /// Autocast for a scope, as the precision asks; hold it around forward and loss.
@@ -249,6 +277,7 @@ class Accelerator {
   World world_;
   AcceleratorOptions options_;
   c10::Device device_;
+  bool keeps_host_memory_ = false;
   std::unique_ptr<Reduction> reduction_;
 };
 

@@ -25,7 +25,7 @@ enum class Gradients {
   kReady,      ///< the exact gradient of the window's mean loss, over all ranks
   kEmpty,      ///< the window's total weight is 0: there is nothing to step by
   kNotFinite,  ///< a loss of the window, or its weight, was not finite
-  kOverflow,   ///< the scaled gradients of finite losses were not finite, with kFp16
+  kOverflow,   ///< losses were finite and gradients were not, scaled or compressed in fp16
 };
 
 /// What a rank may ask of all; it rides behind the gradients, so that asking costs nothing and all

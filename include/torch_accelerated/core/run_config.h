@@ -50,6 +50,7 @@ struct RunConfig {
   std::int64_t deterministic_shards = 0;      ///< of an update; 0 where the run isn't deterministic
   std::int64_t micro_batches_per_update = 1;  ///< of a rank
   std::string arithmetic;                     ///< threads and kernels of a deterministic run
+  std::string memory;                         ///< how it is laid out and kept
   std::string optimizers;                     ///< names and types
   std::string optimizer_steps;                ///< "fused" or "plain", one an optimizer
   std::string scheduler;                      ///< "none" or what drives the learning rates
