@@ -75,6 +75,7 @@
 #include "torch_accelerated/schedulers/scheduler.h"
 #include "torch_accelerated/schedulers/step_decay.h"
 #include "torch_accelerated/schedulers/wsd.h"
+#include "torch_accelerated/trainer/batch_size_finder.h"
 #include "torch_accelerated/trainer/callback.h"
 #include "torch_accelerated/trainer/callback_list.h"
 #include "torch_accelerated/trainer/events.h"

@@ -249,7 +249,7 @@ Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer) {
     outcome = Gradients::kOverflow;
   }
   const bool may_overflow =
-      slot.reducer && !slot.scaler && gradient_compression() == GradientCompression::kFp16;
+      slot.reducer && !slot.scaler && options_.gradient_compression == GradientCompression::kFp16;
   if (outcome == Gradients::kReady && may_overflow && !are_finite(gradient_values(optimizer))) {
     outcome = Gradients::kOverflow;
   }

@@ -108,9 +108,10 @@ void Accelerator::together(const std::string& call, const std::function<void()>&
 
 std::string Accelerator::reduction_description() const {
   if (world_size() == 1) return "none";
-  const bool is_compressed = gradient_compression() != GradientCompression::kNone;
+  const auto compression = options_.gradient_compression;
+  const bool is_compressed = compression != GradientCompression::kNone;
   return concat(world_.gradients->name(), ", buckets of ", options_.bucket_bytes >> 10, " KiB ",
-                is_compressed ? concat("in ", to_string(gradient_compression()), " ") : "",
+                is_compressed ? concat("in ", to_string(compression), " ") : "",
                 options_.overlap == Overlap::kOn ? "during backward" : "when backward has ended");
 }
 

@@ -154,7 +154,7 @@ void check_shards(OptionCheck& check, const TrainOptions& options, bool has_rows
   check.require(has_rows && options.rows == Rows::kShared,
                 "deterministic_shards needs train() on a dataset that all ranks share, so that the "
                 "library cuts its batches");
-  check.require(state.accelerator->gradient_compression() == GradientCompression::kNone,
+  check.require(state.accelerator->options().gradient_compression == GradientCompression::kNone,
                 "deterministic_shards and gradient_compression exclude each other: what is rounded "
                 "between ranks depends on their number; leave one of them out");
   check_rows_stay_apart(check, state);

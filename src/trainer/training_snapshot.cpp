@@ -12,38 +12,53 @@ namespace {
 
 using ParamState = torch::optim::OptimizerParamState;
 
+// In the host's memory: the training that follows has the device to itself.
 torch::Tensor copy_of(const torch::Tensor& tensor) {
-  return tensor.defined() ? tensor.detach().clone() : tensor;
+  if (!tensor.defined()) return tensor;
+  return tensor.detach().to(torch::kCPU, /*non_blocking=*/false, /*copy=*/true);
 }
 
-void copy_tensors(torch::optim::SGDParamState& state) {
-  state.momentum_buffer(copy_of(state.momentum_buffer()));
+// Puts what `change` makes of each tensor in its place.
+template <class Change>
+void change_tensors(torch::optim::SGDParamState& state, const Change& change) {
+  state.momentum_buffer(change(state.momentum_buffer()));
 }
 
-template <class AdamState>
+template <class AdamState, class Change>
   requires requires(AdamState& state) { state.max_exp_avg_sq(); }
-void copy_tensors(AdamState& state) {
-  state.exp_avg(copy_of(state.exp_avg()))
-      .exp_avg_sq(copy_of(state.exp_avg_sq()))
-      .max_exp_avg_sq(copy_of(state.max_exp_avg_sq()));
+void change_tensors(AdamState& state, const Change& change) {
+  state.exp_avg(change(state.exp_avg()))
+      .exp_avg_sq(change(state.exp_avg_sq()))
+      .max_exp_avg_sq(change(state.max_exp_avg_sq()));
 }
 
-void copy_tensors(torch::optim::RMSpropParamState& state) {
-  state.square_avg(copy_of(state.square_avg()))
-      .momentum_buffer(copy_of(state.momentum_buffer()))
-      .grad_avg(copy_of(state.grad_avg()));
+template <class Change>
+void change_tensors(torch::optim::RMSpropParamState& state, const Change& change) {
+  state.square_avg(change(state.square_avg()))
+      .momentum_buffer(change(state.momentum_buffer()))
+      .grad_avg(change(state.grad_avg()));
 }
 
-void copy_tensors(torch::optim::AdagradParamState& state) { state.sum(copy_of(state.sum())); }
+template <class Change>
+void change_tensors(torch::optim::AdagradParamState& state, const Change& change) {
+  state.sum(change(state.sum()));
+}
 
-// @param copy  shares its tensors with the state that it is a copy of
-template <class... Types>
-bool copy_tensors_of_types(ParamState& copy) {
-  const auto done = [](auto* typed) {
-    if (typed != nullptr) copy_tensors(*typed);
+template <class... Types, class Change>
+bool change_tensors_of_types(ParamState& state, const Change& change) {
+  const auto done = [&](auto* typed) {
+    if (typed != nullptr) change_tensors(*typed, change);
     return typed != nullptr;
   };
-  return (done(dynamic_cast<Types*>(&copy)) || ...);
+  return (done(dynamic_cast<Types*>(&state)) || ...);
+}
+
+// Whether `state` is of a type of LibTorch's, whose tensors are known.
+template <class Change>
+bool change_known_tensors(ParamState& state, const Change& change) {
+  using namespace torch::optim;
+  return change_tensors_of_types<SGDParamState, AdamParamState, AdamWParamState, RMSpropParamState,
+                                 AdagradParamState>(state, change);
 }
 
 // What an optimizer of the program's own writes into files.
@@ -88,13 +103,13 @@ TrainingSnapshot::TrainingSnapshot(torch::nn::Module& module, torch::optim::Opti
 }
 
 void TrainingSnapshot::save(void* key, const ParamState& state) {
-  using namespace torch::optim;
   try {
-    SavedState saved{key, state.clone(), {}};
-    if (!copy_tensors_of_types<SGDParamState, AdamParamState, AdamWParamState, RMSpropParamState,
-                               AdagradParamState>(*saved.state)) {
-      saved.archive = archive_of(state);
-    }
+    SavedState saved{key, state.clone(), {}};  // shares its tensors with `state`
+    const auto copy = [&](const torch::Tensor& tensor) {
+      if (tensor.defined()) saved.device = tensor.device();
+      return copy_of(tensor);
+    };
+    if (!change_known_tensors(*saved.state, copy)) saved.archive = archive_of(state);
     states_.push_back(std::move(saved));
   } catch (const c10::Error& error) {
     throw ArgumentError(concat("the optimizer's state, a ", c10::demangle(typeid(state).name()),
@@ -115,8 +130,12 @@ void TrainingSnapshot::give_back() {
   for (const auto& [part, mode] : modes_) part->train(mode);
   auto& states = optimizer_->state();
   states.clear();
-  for (auto& [key, state, archive] : states_) {
+  for (auto& [key, state, archive, device] : states_) {
     if (!archive.empty()) read_archive(archive, *state);
+    const auto to_device = [place = device](const torch::Tensor& tensor) {
+      return tensor.defined() ? tensor.to(place) : tensor;
+    };
+    change_known_tensors(*state, to_device);
     states[key] = std::move(state);
   }
 }

@@ -10,7 +10,8 @@
 
 namespace torch_accelerated {
 
-/// Copies of what training changes in a module and an optimizer, to give it all back.
+/// Copies, in the host's memory, of what training changes in a module and an optimizer, to give it
+/// all back.
 class TrainingSnapshot {
  public:
   /// @throws ArgumentError  an optimizer whose state can't be copied.
@@ -24,6 +25,7 @@ class TrainingSnapshot {
     void* key;  // the optimizer's own
     std::unique_ptr<torch::optim::OptimizerParamState> state;
     std::string archive;  // of a type that isn't LibTorch's: `state` shares its tensors until then
+    c10::Device device{c10::kCPU};  // where its tensors belong
   };
 
   void save(void* key, const torch::optim::OptimizerParamState& state);

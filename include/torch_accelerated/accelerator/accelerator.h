@@ -100,9 +100,9 @@ class Accelerator {
 
   c10::Device device() const noexcept { return device_; }
   MixedPrecision mixed_precision() const noexcept { return options_.mixed_precision; }
-  GradientCompression gradient_compression() const noexcept {
-    return options_.gradient_compression;
-  }
+
+  /// What was asked, with what it came to in the place of Overlap::kAuto.
+  const AcceleratorOptions& options() const noexcept { return options_; }
 
   int rank() const noexcept { return world_.rank(); }
   int world_size() const noexcept { return world_.size(); }

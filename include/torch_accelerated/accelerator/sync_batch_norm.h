@@ -65,6 +65,7 @@ class SyncBatchNormImpl : public torch::nn::Cloneable<SyncBatchNormImpl> {
 
   /// `connect_sync_batch_norm` does this for a whole model; null ends the synchronisation.
   void set_group(std::shared_ptr<SyncBatchNormGroup> group) { group_ = std::move(group); }
+  const std::shared_ptr<SyncBatchNormGroup>& group() const noexcept { return group_; }
 
   void reset() override;
   void reset_running_stats();

@@ -31,6 +31,9 @@ class EpochMeans;  // the library's own, as the next two
 struct EpochSummary;
 struct TrainerState;
 
+struct BatchSizeFinderOptions;
+struct BatchSizeFinderResult;
+
 /// When a metric is computed.
 enum class MetricPhases { kEvaluation, kTrainingAndEvaluation };
 
@@ -203,6 +206,10 @@ class Trainer {
   virtual void evaluation_run_end() {}
 
  private:
+  // Which runs trials on an accelerator of their own.
+  friend BatchSizeFinderResult find_batch_size(Trainer& trainer, const Dataset& dataset,
+                                               const BatchSizeFinderOptions& options);
+
   // The loop, in the order of a run.
   std::unique_ptr<BatchSource> train_source(const Dataset& dataset, const TrainOptions& options);
   void open_checkpoint(TrainOptions& options);
