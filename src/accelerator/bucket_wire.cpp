@@ -9,7 +9,7 @@ BucketWire::BucketWire(BufferPool& pool, std::span<torch::Tensor> buckets,
   if (!dtype) return;
   for (std::size_t i = 0; i < buckets.size(); ++i) {
     if (buckets[i].scalar_type() != torch::kFloat32) continue;
-    const auto like = torch::empty({0}, buckets[i].options().dtype(*dtype));
+    const auto like = torch::empty({0}, buckets[i].options().dtype(dtype));
     copies_[i] = pool.take(buckets[i].numel(), like);
   }
 }

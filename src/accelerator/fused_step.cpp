@@ -181,7 +181,8 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
   }
 
   ParamState& kept_or_made(const at::Tensor& parameter, const Options& options) {
-    auto& kept = this->optimizer().state()[parameter.unsafeGetTensorImpl()];
+    void* const key = parameter.unsafeGetTensorImpl();
+    auto& kept = this->optimizer().state()[key];
     if (!kept) {
       auto made = std::make_unique<ParamState>();
       made->exp_avg(at::zeros_like(parameter));
