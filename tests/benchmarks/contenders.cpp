@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contenders: a loop as one writes it with LibTorch alone, and the Trainer.
+#include <ATen/ops/_fused_sgd.h>
 #include <torch/torch.h>
 #include <torch_accelerated/torch_accelerated.h>
 
 #include <stdexcept>
+#include <utility>
 
-#include "support/mnist_mlp.h"
 #include "workload.h"
 
 namespace ta = torch_accelerated;
@@ -13,26 +14,66 @@ namespace ta = torch_accelerated;
 namespace benchmarks {
 namespace {
 
-// LibTorch and PyTorch draw the weights of a new layer differently, so they are drawn again.
-torch::nn::Sequential seeded_model() {
-  auto model = examples::make_mnist_mlp();
+constexpr std::int64_t kTransformerLayers = 4;
+
+// LibTorch and PyTorch draw the weights of a new layer differently, so they are drawn again, but
+// for those of norms, which would hide what is before them.
+torch::nn::Sequential seeded_model(Model name) {
+  auto model = make_model(name, kTransformerLayers);
   const torch::NoGradGuard no_grad;
   torch::manual_seed(0);
-  for (auto& parameter : model->parameters()) parameter.uniform_(-0.05, 0.05);
+  for (auto& parameter : model->named_parameters()) {
+    if (parameter.key().find("norm") == std::string::npos) parameter->uniform_(-0.05, 0.05);
+  }
   return model;
 }
 
+torch::optim::SGDOptions sgd_options() { return torch::optim::SGDOptions(0.001).momentum(0.9); }
+
+/// ATen's fused kernel as one calls it by hand.
+class FusedSgd {
+ public:
+  FusedSgd(std::vector<torch::Tensor> parameters, const torch::optim::SGDOptions& options)
+      : options_(options), parameters_(std::move(parameters)) {
+    for (const auto& parameter : parameters_) momenta_.push_back(torch::empty_like(parameter));
+  }
+
+  void step() {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> gradients;
+    gradients.reserve(parameters_.size());
+    for (const auto& parameter : parameters_) gradients.push_back(parameter.grad());
+    at::_fused_sgd_(parameters_, gradients, momenta_, /*weight_decay=*/0, options_.momentum(),
+                    options_.lr(), /*dampening=*/0, /*nesterov=*/false, /*maximize=*/false,
+                    std::exchange(is_first_step_, false));
+  }
+
+  void zero_grad() {
+    for (auto& parameter : parameters_) parameter.mutable_grad().reset();
+  }
+
+ private:
+  torch::optim::SGDOptions options_;
+  std::vector<torch::Tensor> parameters_;
+  std::vector<torch::Tensor> momenta_;
+  bool is_first_step_ = true;
+};
+
 /// What each contender begins with.
+template <class Optimizer = torch::optim::SGD>
 struct Network {
-  torch::nn::Sequential model = seeded_model();
+  explicit Network(Model name) : model(seeded_model(name)) {}
+
+  torch::nn::Sequential model;
   torch::nn::CrossEntropyLoss loss_function;
-  torch::optim::SGD optimizer{model->parameters(), torch::optim::SGDOptions(0.001).momentum(0.9)};
+  Optimizer optimizer{model->parameters(), sgd_options()};
 };
 
 /// An update, written by hand.
+template <class Optimizer>
 class HandWritten {
  public:
-  explicit HandWritten(const Work& work) : clock_(work) {}
+  explicit HandWritten(const Work& work) : network_(work.model), clock_(work) {}
 
   void update(const torch::Tensor& data, const torch::Tensor& target) {
     clock_.tick();
@@ -40,7 +81,7 @@ class HandWritten {
     loss.backward();
     network_.optimizer.step();
     network_.optimizer.zero_grad();
-    loss_sum_ += loss.item<double>();
+    loss_sum_ += loss.template item<double>();
   }
 
   Outcome outcome(const Work& work) const {
@@ -48,30 +89,31 @@ class HandWritten {
   }
 
  private:
-  Network network_;
+  Network<Optimizer> network_;
   Clock clock_;
   double loss_sum_ = 0;
 };
 
+template <class Optimizer>
 Outcome hand_written(const Work& work) {
-  HandWritten loop(work);
+  HandWritten<Optimizer> loop(work);
   if (work.data_path == DataPath::kPremade) {
-    const auto data = work.data.split(kBatchSize);
-    const auto target = work.target.split(kBatchSize);
+    const auto data = work.data.split(work.batch_size());
+    const auto target = work.target.split(work.batch_size());
     for (std::size_t i = 0; i < data.size(); ++i) loop.update(data[i], target[i]);
     return loop.outcome(work);
   }
   const auto order = torch::randperm(work.data.size(0), torch::kInt64);
-  for (const auto& indices : order.split(kBatchSize)) {
+  for (const auto& indices : order.split(work.batch_size())) {
     loop.update(work.data.index_select(0, indices), work.target.index_select(0, indices));
   }
   return loop.outcome(work);
 }
 
 /// LibTorch's own way to read tensors row by row.
-class Rows : public torch::data::datasets::Dataset<Rows> {
+class RowDataset : public torch::data::datasets::Dataset<RowDataset> {
  public:
-  explicit Rows(const Work& work) : data_(work.data), target_(work.target) {}
+  explicit RowDataset(const Work& work) : data_(work.data), target_(work.target) {}
 
   torch::data::Example<> get(std::size_t index) override {
     const auto row = static_cast<std::int64_t>(index);
@@ -88,18 +130,20 @@ class Rows : public torch::data::datasets::Dataset<Rows> {
 };
 
 Outcome with_torch_data(const Work& work) {
-  HandWritten loop(work);
+  HandWritten<torch::optim::SGD> loop(work);
   const auto loader = torch::data::make_data_loader<torch::data::samplers::RandomSampler>(
-      Rows(work).map(torch::data::transforms::Stack<>()),
-      torch::data::DataLoaderOptions().batch_size(kBatchSize));
+      RowDataset(work).map(torch::data::transforms::Stack<>()),
+      torch::data::DataLoaderOptions().batch_size(work.batch_size()));
   for (const auto& batch : *loader) loop.update(batch.data, batch.target);
   return loop.outcome(work);
 }
 
 class ClockedTrainer : public ta::Trainer {
  public:
-  ClockedTrainer(Network& network, Clock& clock)
-      : Trainer(network.model, network.loss_function, network.optimizer), clock_(clock) {}
+  ClockedTrainer(Network<>& network, ta::Accelerator& accelerator, Clock& clock)
+      : Trainer(network.model, network.loss_function, network.optimizer, ta::default_callbacks(),
+                &accelerator),
+        clock_(clock) {}
 
  protected:
   ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
@@ -114,8 +158,8 @@ class ClockedTrainer : public ta::Trainer {
 class PremadeBatches : public ta::BatchSource {
  public:
   explicit PremadeBatches(const Work& work) {
-    const auto data = work.data.split(kBatchSize);
-    const auto target = work.target.split(kBatchSize);
+    const auto data = work.data.split(work.batch_size());
+    const auto target = work.target.split(work.batch_size());
     for (std::size_t i = 0; i < data.size(); ++i) {
       batches_.push_back({{"data", data[i]}, {"target", target[i]}});
     }
@@ -137,19 +181,43 @@ class PremadeBatches : public ta::BatchSource {
   std::size_t next_ = 0;
 };
 
-Outcome with_trainer(const Work& work) {
-  Network network;
+/// How a Trainer is asked to run.
+struct TrainerSettings {
+  ta::AcceleratorOptions accelerator = {};
+  int num_workers = 0;
+};
+
+Outcome with_trainer(const Work& work, const TrainerSettings& settings) {
+  Network<> network(work.model);
   Clock clock(work);
-  ClockedTrainer trainer(network, clock);
+  ta::Accelerator accelerator(settings.accelerator);
+  ClockedTrainer trainer(network, accelerator, clock);
   ta::RunResult result;
   if (work.data_path == DataPath::kPremade) {
     PremadeBatches source(work);
     result = trainer.train(source, {.num_epochs = 1});
   } else {
     const ta::Batch rows{{"data", work.data}, {"target", work.target}};
-    result = trainer.train(rows, {.num_epochs = 1, .per_device_batch_size = kBatchSize});
+    result = trainer.train(rows, {.num_epochs = 1,
+                                  .per_device_batch_size = work.batch_size(),
+                                  .train_loader = {.num_workers = settings.num_workers}});
   }
   return {clock, result.metrics["train_loss"]};
+}
+
+/// Every option that makes an update of the model faster and leaves it the same work.
+ta::AcceleratorOptions fastest_options(Model model) {
+  return {.channels_last = model == Model::kConvolutional};
+}
+
+TrainerSettings fastest_settings(Model model) {
+  return {.accelerator = fastest_options(model), .num_workers = 1};
+}
+
+TrainerSettings bf16_settings(Model model) {
+  auto settings = fastest_settings(model);
+  settings.accelerator.mixed_precision = ta::MixedPrecision::kBf16;
+  return settings;
 }
 
 }  // namespace
@@ -162,19 +230,22 @@ std::vector<double> Clock::updates() const {
   return spans;
 }
 
-Work make_work(std::int64_t warm_up, std::int64_t updates, DataPath data_path) {
-  Work work{warm_up, updates, data_path, {}, {}};
-  const std::int64_t rows = work.total() * kBatchSize;
+Work make_work(Model model, std::int64_t warm_up, std::int64_t updates) {
+  Work work{model, warm_up, updates, DataPath::kPremade, {}, {}};
   torch::manual_seed(0);
-  work.data = torch::rand({rows, 28 * 28});
-  work.target = torch::randint(10, {rows}, torch::kInt64);
+  auto rows = draw_rows(model, work.total() * work.batch_size());
+  work.data = rows.data;
+  work.target = rows.target;
   return work;
 }
 
 Outcome run_contender(const std::string& name, const Work& work) {
-  if (name == "hand-written") return hand_written(work);
+  if (name == "hand-written") return hand_written<torch::optim::SGD>(work);
+  if (name == "hand-written-fused") return hand_written<FusedSgd>(work);
   if (name == "torch::data" && work.data_path == DataPath::kDataset) return with_torch_data(work);
-  if (name == "Trainer") return with_trainer(work);
+  if (name == "Trainer") return with_trainer(work, {});
+  if (name == "Trainer-fastest") return with_trainer(work, fastest_settings(work.model));
+  if (name == "Trainer-bf16") return with_trainer(work, bf16_settings(work.model));
   throw std::invalid_argument("there is no contender '" + name + "' for that data path");
 }
 

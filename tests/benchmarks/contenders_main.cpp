@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One process of compare.py's, which tells it what to run and when:
-//   benchmark_contenders REPLIES
+//   benchmark_contenders [--model mlp|convolutional|transformer] REPLIES
 // Each line on stdin, "CONTENDER premade|dataset WARM_UP UPDATES", runs one contender; "versions"
 // tells what it was built with. Either writes one line of JSON to the file descriptor REPLIES. What
 // training prints goes to stdout and stderr as ever.
@@ -56,6 +56,8 @@ std::string versions() {
 
 class Process {
  public:
+  explicit Process(benchmarks::Model model) : model_(model) {}
+
   std::string answer(const std::string& line) {
     if (line == "versions") return versions();
     std::istringstream words(line);
@@ -81,31 +83,38 @@ class Process {
  private:
   Work& work_for(std::int64_t warm_up, std::int64_t updates) {
     if (!work_ || work_->warm_up != warm_up || work_->updates != updates) {
-      work_ = benchmarks::make_work(warm_up, updates, DataPath::kPremade);
+      work_ = benchmarks::make_work(model_, warm_up, updates);
     }
     return *work_;
   }
 
+  benchmarks::Model model_;
   std::optional<Work> work_;
 };
 
-int serve(std::FILE* replies) {
+int serve(benchmarks::Model model, std::FILE* replies) {
   const auto reply = [&](const std::string& json) {
     std::fprintf(replies, "%s\n", json.c_str());
     std::fflush(replies);
   };
-  Process process;
+  Process process(model);
   for (std::string line; std::getline(std::cin, line);) reply(process.answer(line));
   return 0;
+}
+
+int serve(const std::vector<std::string>& arguments) {
+  const bool names_model = arguments.size() == 3 && arguments[0] == "--model";
+  std::FILE* replies =
+      names_model || arguments.size() == 1 ? ::fdopen(std::stoi(arguments.back()), "w") : nullptr;
+  if (replies == nullptr) throw std::invalid_argument("tests/benchmarks/run starts this program");
+  return serve(benchmarks::model_named(names_model ? arguments[1] : "mlp"), replies);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    std::FILE* replies = argc == 2 ? ::fdopen(std::stoi(argv[1]), "w") : nullptr;
-    if (replies == nullptr) throw std::invalid_argument("tests/benchmarks/run starts this program");
-    return serve(replies);
+    return serve({argv + 1, argv + argc});
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -1,39 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contenders in Python: PyTorch's plain loop and pytorch-accelerated.
+"""The contenders in Python: PyTorch's plain loop, and libraries that run a loop.
+
+usage: python_contenders.py [--model mlp|convolutional|transformer] REPLIES
 
 Speaks the protocol of contenders_main.cpp and does the same work: the same rows, the same weights
-to begin with, and the clock read at the same place.
+to begin with, and the clock read at the same place. Where a contender doesn't run, the reply says
+why. Each library is imported where it is used, so that a process of another has nothing of it.
 """
 
+import argparse
+import contextlib
+import gc
 import json
 import os
 import statistics
 import sys
+import tempfile
 import time
-from importlib.metadata import version
+import traceback
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from models import draw_rows, make_model
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-BATCH_SIZE = 32
+BATCH_SIZES = {"mlp": 32, "convolutional": 64, "transformer": 16}
+TRANSFORMER_LAYERS = 4
+PACKAGES = ("torch", "pytorch-accelerated", "accelerate", "lightning", "pytorch-ignite")
+
+
+class Premade:
+    """Batches that are there before the clock starts; to Lightning a list is several loaders."""
+
+    def __init__(self, data, target):
+        self.batches = list(zip(data, target))
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
 
 
 class Work:
-    def __init__(self, warm_up, updates):
+    def __init__(self, model, warm_up, updates):
+        self.model = model
         self.warm_up = warm_up
         self.updates = updates
         self.total = warm_up + updates + 1
-        rows = self.total * BATCH_SIZE
+        self.batch_size = BATCH_SIZES[model]
         torch.manual_seed(0)
-        self.data = torch.rand(rows, 28 * 28)
-        self.target = torch.randint(10, (rows,))
+        self.data, self.target = draw_rows(model, self.total * self.batch_size)
 
     def premade(self):
-        return list(zip(self.data.split(BATCH_SIZE), self.target.split(BATCH_SIZE)))
+        return Premade(self.data.split(self.batch_size), self.target.split(self.batch_size))
 
     def dataset(self):
         return TensorDataset(self.data, self.target)
+
+    def loader(self):
+        return DataLoader(self.dataset(), batch_size=self.batch_size, shuffle=True)
+
+    def batches(self, data_path):
+        return self.premade() if data_path == "premade" else self.loader()
 
 
 class Clock:
@@ -50,28 +80,26 @@ class Clock:
 
 
 class Network:
-    def __init__(self):
-        self.model = nn.Sequential(
-            nn.Linear(28 * 28, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)
-        )
-        # LibTorch and PyTorch draw the weights of a new layer differently, so they are drawn again.
+    def __init__(self, name):
+        self.model = make_model(name, TRANSFORMER_LAYERS)
+        # LibTorch and PyTorch draw the weights of a new layer differently, so they are drawn again,
+        # but for those of norms, which would hide what is before them.
         torch.manual_seed(0)
         with torch.no_grad():
-            for parameter in self.model.parameters():
-                parameter.uniform_(-0.05, 0.05)
+            for parameter_name, parameter in self.model.named_parameters():
+                if "norm" not in parameter_name:
+                    parameter.uniform_(-0.05, 0.05)
         self.loss_function = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9)
 
 
-def pytorch(work, data_path):
-    network, clock = Network(), Clock(work)
+def pytorch(work, data_path, compiled=False):
+    network, clock = Network(work.model), Clock(work)
     model, loss_function, optimizer = network.model, network.loss_function, network.optimizer
-    if data_path == "premade":
-        batches = work.premade()
-    else:
-        batches = DataLoader(work.dataset(), batch_size=BATCH_SIZE, shuffle=True)
+    if compiled:
+        model = torch.compile(model)
     loss_sum = 0.0
-    for data, target in batches:
+    for data, target in work.batches(data_path):
         clock.tick()
         loss = loss_function(model(data), target)
         loss.backward()
@@ -82,12 +110,11 @@ def pytorch(work, data_path):
 
 
 def pytorch_accelerated(work, data_path, bar=True):
-    # Imported here, so that a process of the plain loop has nothing of it.
     from pytorch_accelerated import Trainer
     from pytorch_accelerated.callbacks import ProgressBarCallback
     from pytorch_accelerated.trainer import DEFAULT_CALLBACKS
 
-    network, clock = Network(), Clock(work)
+    network, clock = Network(work.model), Clock(work)
 
     class ClockedTrainer(Trainer):
         def calculate_train_batch_loss(self, batch):
@@ -109,16 +136,91 @@ def pytorch_accelerated(work, data_path, bar=True):
     trainer.train(
         work.dataset(),
         num_epochs=1,
-        per_device_batch_size=BATCH_SIZE,
+        per_device_batch_size=work.batch_size,
         train_dataloader_kwargs={"num_workers": 0},
     )
     return clock, trainer.run_history.get_latest_metric("train_loss_epoch")
 
 
+def accelerate(work, data_path):
+    from accelerate import Accelerator
+
+    network, clock = Network(work.model), Clock(work)
+    accelerator = Accelerator()
+    model, optimizer = accelerator.prepare(network.model, network.optimizer)
+    batches = work.batches(data_path)
+    if data_path == "dataset":
+        batches = accelerator.prepare(batches)
+    loss_sum = 0.0
+    for data, target in batches:
+        clock.tick()
+        loss = network.loss_function(model(data), target)
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        loss_sum += loss.item()
+    return clock, loss_sum / work.total
+
+
+def lightning(work, data_path, bar=True):
+    import lightning.pytorch
+
+    network, clock = Network(work.model), Clock(work)
+
+    class Module(lightning.pytorch.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = network.model
+
+        def training_step(self, batch, _):
+            clock.tick()
+            data, target = batch
+            loss = network.loss_function(self.model(data), target)
+            self.log("train_loss", loss, on_epoch=True)
+            return loss
+
+        def configure_optimizers(self):
+            return network.optimizer
+
+    parts = ("progress_bar", "model_summary", "checkpointing")
+    quiet = {} if bar else {"logger": False} | {f"enable_{part}": False for part in parts}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = lightning.pytorch.Trainer(
+            accelerator="cpu", devices=1, max_epochs=1, default_root_dir=folder, **quiet
+        )
+        trainer.fit(Module(), work.batches(data_path))
+    return clock, trainer.callback_metrics["train_loss_epoch"].item()
+
+
+def ignite(work, data_path):
+    from ignite.engine import Events, create_supervised_trainer
+
+    network, clock = Network(work.model), Clock(work)
+    losses = []
+
+    def forward(model, data):
+        clock.tick()
+        return model(data)
+
+    trainer = create_supervised_trainer(
+        network.model, network.optimizer, network.loss_function, model_fn=forward
+    )
+    trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output)
+    )
+    trainer.run(work.batches(data_path), max_epochs=1)
+    return clock, statistics.fmean(losses)
+
+
 CONTENDERS = {
     "PyTorch": pytorch,
+    "torch-compile": lambda *args: pytorch(*args, compiled=True),
     "pytorch-accelerated": pytorch_accelerated,
     "pytorch-accelerated-without-bar": lambda *args: pytorch_accelerated(*args, bar=False),
+    "accelerate": accelerate,
+    "lightning": lightning,
+    "lightning-without-bar": lambda *args: lightning(*args, bar=False),
+    "ignite": ignite,
 }
 
 
@@ -128,13 +230,38 @@ def peak_kib():
 
 
 def versions():
-    packages = ("torch", "pytorch-accelerated", "accelerate")
-    found = {"Python": sys.version.split()[0], **{name: version(name) for name in packages}}
+    found = {"Python": sys.version.split()[0]}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found | {"threads": torch.get_num_threads()}
 
 
+def outcome_of(contender, work, data_path):
+    # Objects of contenders before are no garbage to look through in this one's time.
+    gc.collect()
+    gc.freeze()
+    try:
+        clock, loss = CONTENDERS[contender](work, data_path)
+    except Exception as error:  # whatever keeps a library from running here
+        traceback.print_exc()
+        lines = str(error).strip().splitlines()
+        return {"error": ": ".join([type(error).__name__, *lines[:1]])}
+    return {
+        "mean_ns": statistics.fmean(clock.updates()),
+        "median_ns": statistics.median(clock.updates()),
+        "loss": loss,
+        "first_update_ns": clock.ticks[1],
+        "peak_kib": peak_kib(),
+    }
+
+
 def main():
-    replies = os.fdopen(int(sys.argv[1]), "w", buffering=1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", choices=BATCH_SIZES, default="mlp")
+    parser.add_argument("replies", type=int)
+    options = parser.parse_args()
+    replies = os.fdopen(options.replies, "w", buffering=1)
     work = None
     for line in sys.stdin:
         if line == "versions\n":
@@ -142,16 +269,8 @@ def main():
             continue
         contender, data_path, warm_up, updates = line.split()
         if work is None or (work.warm_up, work.updates) != (int(warm_up), int(updates)):
-            work = Work(int(warm_up), int(updates))
-        clock, loss = CONTENDERS[contender](work, data_path)
-        outcome = {
-            "mean_ns": statistics.fmean(clock.updates()),
-            "median_ns": statistics.median(clock.updates()),
-            "loss": loss,
-            "first_update_ns": clock.ticks[1],
-            "peak_kib": peak_kib(),
-        }
-        print(json.dumps(outcome), file=replies)
+            work = Work(options.model, int(warm_up), int(updates))
+        print(json.dumps(outcome_of(contender, work, data_path)), file=replies)
 
 
 main()

@@ -11,6 +11,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "models.h"
+
 namespace ta = torch_accelerated;
 
 namespace {
@@ -20,78 +22,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kRowsOfRank = 32;
 constexpr std::int64_t kWarmUp = 20;
 constexpr std::int64_t kBatches = 50;  // that are drawn; a longer run goes on from the first
-
-/// A model and rows for it, the same in rank_contender.py.
-struct Workload {
-  ta::Model model;
-  std::vector<torch::Tensor> parameters;
-  ta::Batch rows;
-  ta::LossFunction loss = torch::nn::CrossEntropyLoss();
-};
-
-Workload mlp(std::int64_t rows) {
-  torch::nn::Sequential net(torch::nn::Linear(784, 128), torch::nn::ReLU(),
-                            torch::nn::Linear(128, 64), torch::nn::ReLU(),
-                            torch::nn::Linear(64, 10));
-  return {
-      net,
-      net->parameters(),
-      {{"data", torch::rand({rows, 784})}, {"target", torch::randint(10, {rows}, torch::kInt64)}}};
-}
-
-Workload convolutional(std::int64_t rows) {
-  using torch::nn::Conv2d;
-  using torch::nn::Conv2dOptions;
-  torch::nn::Sequential net(Conv2d(Conv2dOptions(3, 32, 3).padding(1)), torch::nn::ReLU(),
-                            Conv2d(Conv2dOptions(32, 64, 3).padding(1)), torch::nn::ReLU(),
-                            torch::nn::MaxPool2d(2), Conv2d(Conv2dOptions(64, 64, 3).padding(1)),
-                            torch::nn::ReLU(), torch::nn::MaxPool2d(2), torch::nn::Flatten(),
-                            torch::nn::Linear(4096, 128), torch::nn::ReLU(),
-                            torch::nn::Linear(128, 10));
-  return {net,
-          net->parameters(),
-          {{"data", torch::rand({rows, 3, 32, 32})},
-           {"target", torch::randint(10, {rows}, torch::kInt64)}}};
-}
-
-struct LanguageModelImpl : torch::nn::Module {
-  torch::nn::Embedding embedding{nullptr};
-  torch::nn::TransformerEncoder encoder{nullptr};
-  torch::nn::Linear head{nullptr};
-
-  LanguageModelImpl() {
-    embedding = register_module("embedding", torch::nn::Embedding(1000, 128));
-    encoder = register_module(
-        "encoder",
-        torch::nn::TransformerEncoder(
-            torch::nn::TransformerEncoderLayer(
-                torch::nn::TransformerEncoderLayerOptions(128, 4).dim_feedforward(512).dropout(0)),
-            2));
-    head = register_module("head", torch::nn::Linear(128, 1000));
-  }
-
-  torch::Tensor forward(const torch::Tensor& tokens) {  // (rows, length) -> (rows, 1000, length)
-    const auto hidden = encoder->forward(embedding->forward(tokens.t()));
-    return head->forward(hidden).permute({1, 2, 0});
-  }
-};
-TORCH_MODULE(LanguageModel);
-
-Workload transformer(std::int64_t rows) {
-  LanguageModel net;
-  return {net,
-          net->parameters(),
-          {{"data", torch::randint(1000, {rows, 64}, torch::kInt64)},
-           {"target", torch::randint(1000, {rows, 64}, torch::kInt64)}}};
-}
-
-Workload make(const std::string& name, std::int64_t rows) {
-  torch::manual_seed(0);
-  if (name == "mlp") return mlp(rows);
-  if (name == "convolutional") return convolutional(rows);
-  if (name == "transformer") return transformer(rows);
-  throw std::invalid_argument("there is no workload " + name);
-}
+constexpr std::int64_t kTransformerLayers = 2;
 
 class UpdateClock : public ta::Callback {
  public:
@@ -111,13 +42,19 @@ class UpdateClock : public ta::Callback {
 
 void measure(const std::string& name, std::int64_t updates) {
   ta::Accelerator accelerator({.device = "cpu"});
-  auto work = make(name, kBatches * kRowsOfRank * accelerator.world_size());
-  torch::optim::SGD optimizer(work.parameters, torch::optim::SGDOptions(0.001).momentum(0.9));
-  ta::Trainer trainer(work.model, work.loss, optimizer, ta::CallbackList(), &accelerator);
+  const auto model = benchmarks::model_named(name);
+  torch::manual_seed(0);
+  auto net = benchmarks::make_model(model, kTransformerLayers);
+  const auto drawn =
+      benchmarks::draw_rows(model, kBatches * kRowsOfRank * accelerator.world_size());
+  const ta::Batch rows{{"data", drawn.data}, {"target", drawn.target}};
+  torch::optim::SGD optimizer(net->parameters(), torch::optim::SGDOptions(0.001).momentum(0.9));
+  ta::Trainer trainer(net, torch::nn::CrossEntropyLoss(), optimizer, ta::CallbackList(),
+                      &accelerator);
   auto& clock = trainer.callbacks().add(UpdateClock());
-  trainer.train(work.rows, {.num_epochs = updates,
-                            .per_device_batch_size = kRowsOfRank,
-                            .max_updates = kWarmUp + updates});
+  trainer.train(rows, {.num_epochs = updates,
+                       .per_device_batch_size = kRowsOfRank,
+                       .max_updates = kWarmUp + updates});
   char line[32];
   std::snprintf(line, sizeof line, "%.3f", clock.microseconds(updates));
   accelerator.print(line);
@@ -127,7 +64,7 @@ void measure(const std::string& name, std::int64_t updates) {
 
 int main(int argc, char** argv) {
   return ta::run([&] {
-    if (argc != 3) throw std::invalid_argument("benchmark_ranks WORKLOAD UPDATES");
+    if (argc != 3) throw std::invalid_argument("benchmark_ranks MODEL UPDATES");
     at::set_num_threads(1);
     measure(argv[1], std::stoll(argv[2]));
   });

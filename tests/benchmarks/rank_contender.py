@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PyTorch's DistributedDataParallel over Gloo, doing the work of rank_contender.cpp.
 
-usage: rank_contender.py WORKLOAD UPDATES RANK WORLD-SIZE PORT
+usage: rank_contender.py MODEL UPDATES RANK WORLD-SIZE PORT
 """
 
 import os
@@ -9,43 +9,11 @@ import sys
 import time
 
 import torch
+from models import draw_rows, make_model
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-ROWS, WARM_UP, BATCHES = 32, 20, 50
-
-
-class LanguageModel(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(1000, 128)
-        layer = nn.TransformerEncoderLayer(128, 4, dim_feedforward=512, dropout=0)
-        self.encoder = nn.TransformerEncoder(layer, 2)
-        self.head = nn.Linear(128, 1000)
-
-    def forward(self, tokens):
-        return self.head(self.encoder(self.embedding(tokens.t()))).permute(1, 2, 0)
-
-
-def classes(*shape):
-    return torch.randint(10 if len(shape) == 1 else 1000, shape)
-
-
-def workload(name):
-    if name == "mlp":
-        net = nn.Sequential(
-            nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)
-        )
-        return net, lambda: (torch.rand(ROWS, 784), classes(ROWS))
-    if name == "convolutional":
-        net = nn.Sequential(
-            nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(4096, 128), nn.ReLU(), nn.Linear(128, 10),
-        )  # fmt: skip
-        return net, lambda: (torch.rand(ROWS, 3, 32, 32), classes(ROWS))
-    return LanguageModel(), lambda: (classes(ROWS, 64), classes(ROWS, 64))
+ROWS, WARM_UP, BATCHES, LAYERS = 32, 20, 50, 2
 
 
 def main():
@@ -54,11 +22,11 @@ def main():
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=size)
     torch.manual_seed(0)
-    net, draw = workload(name)
+    net = make_model(name, LAYERS)
     model = DistributedDataParallel(net)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
     loss_function = nn.CrossEntropyLoss()
-    batches = [draw() for _ in range(BATCHES)]
+    batches = [draw_rows(name, ROWS) for _ in range(BATCHES)]
     for update in range(WARM_UP + updates):
         if update == WARM_UP:
             begin = time.perf_counter()

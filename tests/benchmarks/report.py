@@ -52,31 +52,48 @@ def described(row):
     }
 
 
-def result_of(benchmark, warm_up, load):
-    updates = [
-        described(row) | {
-            "mean_us": numbers(benchmark.times[row]),
-            "mean_us_above_hand_written": spread(benchmark.above(row, benchmark.times)),
-            "goal": benchmark.goal(row),
-            "median_us": numbers(benchmark.typical[row]),
-            "median_us_above_hand_written": spread(benchmark.above(row, benchmark.typical)),
+def updates_of(benchmark, row):
+    times, typical, baseline = benchmark.times, benchmark.typical, row.baseline()
+    result = described(row) | {
+        "updates_per_s": spread([1e6 / time for time in times[row]]),
+        "mean_us": numbers(times[row]),
+        "mean_us_above_hand_written": spread(benchmark.above(row, times, baseline)),
+        "goal": benchmark.goal(row, baseline),
+        "median_us": numbers(typical[row]),
+        "median_us_above_hand_written": spread(benchmark.above(row, typical, baseline)),
+    }
+    if row.is_trainer():
+        fused = row.fused_baseline()
+        result |= {
+            "mean_us_above_hand_written_fused": spread(benchmark.above(row, times, fused)),
+            "goal_fused": benchmark.goal(row, fused),
+            "median_us_above_hand_written_fused": spread(benchmark.above(row, typical, fused)),
         }
-        for row in benchmark.rows
-    ]
+    return result
+
+
+def result_of(benchmark, load):
     once = [
-        described(row) | {name: numbers(values) for name, values in found.items()}
-        for row, found in sorted(benchmark.once.items(), key=lambda i: benchmark.rows.index(i[0]))
+        described(row) | {name: numbers(benchmark.once[row][name]) for name in benchmark.once[row]}
+        for row in benchmark.measured()
+        if row in benchmark.once
     ]
     options = benchmark.options
     return {
         "date": datetime.date.today().isoformat(),
+        "model": options.model,
         "machine": machine() | {"load_before": load, "load_after": os.getloadavg()[0]},
         "versions": benchmark.versions | {"commit": commit()},
         "rounds": options.rounds,
         "updates_per_round": options.updates,
-        "warm_up_updates": warm_up,
-        "updates": updates,
+        "warm_up_updates": benchmark.size.warm_up,
+        "updates": [updates_of(benchmark, row) for row in benchmark.measured()],
         "once": once,
+        "does_not_run": [
+            described(row) | {"why": benchmark.failures[row]}
+            for row in benchmark.rows
+            if row in benchmark.failures
+        ],
     }
 
 
@@ -86,38 +103,59 @@ def print_table(header, rows):
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |")
 
 
-def print_updates(updates):
-    kinds = sorted({(row["threads"], row["terminal"]) for row in updates})
-    for threads, terminal in kinds:
-        print(f"\nThreads: {threads}. stderr is {'a' if terminal else 'no'} terminal.\n")
-        rows = [row for row in updates if (row["threads"], row["terminal"]) == (threads, terminal)]
+HEADER = (
+    "contender|batches|updates/s|µs/update|quartiles|least|above, µs|above, %|allowed, µs"
+    "|above fused, µs|above fused, %|allowed, µs|median update, µs|above, µs"
+).split("|")
+
+
+def kind_of(row):
+    return row["threads"], row["terminal"]
+
+
+def print_updates(updates, failures):
+    for kind in sorted({kind_of(row) for row in updates}):
+        print(f"\nThreads: {kind[0]}. stderr is {'a' if kind[1] else 'no'} terminal.\n")
+        rows = [row for row in updates + failures if kind_of(row) == kind]
         rows.sort(key=lambda row: row["data"] != "premade")
-        print_table(
-            "contender|batches|µs/update|quartiles|least|above, µs|above, %|allowed, µs"
-            "|median update, µs|above, µs".split("|"),
-            [cells_of(row) for row in rows],
-        )
+        print_table(HEADER, [cells_of(row) for row in rows])
+        for row in rows:
+            if "why" in row:
+                print(f"\n{row['contender']}, {row['data']}, does not run here: {row['why']}")
 
 
-def cells_of(row):
-    mean, typical = row["mean_us"], row["median_us"]
-    above, typical_above = row["mean_us_above_hand_written"], row["median_us_above_hand_written"]
-    goal = row["goal"]
-    cells = [
-        row["contender"],
-        row["data"],
-        f"{mean['median']:.1f}",
-        f"{mean['quartile_1']:.1f} to {mean['quartile_3']:.1f}",
-        f"{mean['min']:.1f}",
+def above_cells(above, mean, goal):
+    return [
         f"{above['median']:+.1f}",
         f"{100 * above['median'] / (mean['median'] - above['median']):+.1f}",
         "" if goal is None else f"{goal['allowed_us']:.1f}: {'met' if goal['met'] else 'MISSED'}",
-        f"{typical['median']:.1f}",
-        f"{typical_above['median']:+.1f}",
     ]
+
+
+def cells_of(row):
+    if "why" in row:
+        return [row["contender"], row["data"], "none: below"] + [""] * (len(HEADER) - 3)
+    mean, typical = row["mean_us"], row["median_us"]
+    above = above_cells(row["mean_us_above_hand_written"], mean, row["goal"])
+    above_fused = [""] * 3
+    if "mean_us_above_hand_written_fused" in row:
+        fused = row["mean_us_above_hand_written_fused"]
+        above_fused = above_cells(fused, mean, row["goal_fused"])
+    typical_above = f"{row['median_us_above_hand_written']['median']:+.1f}"
     if row["contender"] == "hand-written":
-        cells[5] = cells[6] = cells[9] = ""
-    return cells
+        above, typical_above = [""] * 3, ""
+    return [
+        row["contender"],
+        row["data"],
+        f"{row['updates_per_s']['median']:.1f}",
+        f"{mean['median']:.1f}",
+        f"{mean['quartile_1']:.1f} to {mean['quartile_3']:.1f}",
+        f"{mean['min']:.1f}",
+        *above,
+        *above_fused,
+        f"{typical['median']:.1f}",
+        typical_above,
+    ]
 
 
 def print_once(once):
@@ -142,7 +180,9 @@ def print_result(result):
         f"{where['load_before']:.1f} before and {where['load_after']:.1f} after"
     )
     print(", ".join(f"{name} {number}" for name, number in result["versions"].items() if number))
-    print(f"{result['rounds']} rounds of {result['updates_per_round']} updates each")
-    print_updates(result["updates"])
-    print()
-    print_once(result["once"])
+    updates = result["updates_per_round"]
+    print(f"{result['model']}, {result['rounds']} rounds of {updates} updates each")
+    print_updates(result["updates"], result["does_not_run"])
+    if result["once"]:
+        print()
+        print_once(result["once"])

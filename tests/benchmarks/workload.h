@@ -8,9 +8,21 @@
 #include <string>
 #include <vector>
 
+#include "models.h"
+
 namespace benchmarks {
 
-constexpr std::int64_t kBatchSize = 32;
+/// Rows of a batch, the same in python_contenders.py.
+constexpr std::int64_t batch_size_of(Model model) {
+  switch (model) {
+    case Model::kConvolutional:
+      return 64;
+    case Model::kTransformer:
+      return 16;
+    default:
+      return 32;
+  }
+}
 
 /// Where batches come from.
 enum class DataPath {
@@ -18,21 +30,24 @@ enum class DataPath {
   kDataset,  ///< they are read from the dataset in a random order
 };
 
-/// What every contender does: updates of the MNIST network by SGD on the same rows, from the same
-/// weights, reading each loss on the host.
+/// What every contender does: updates of a model by SGD on the same rows, from the same weights,
+/// reading each loss on the host.
 struct Work {
+  Model model;
   std::int64_t warm_up;  ///< updates before the clock starts
   std::int64_t updates;  ///< updates between its start and its stop
   DataPath data_path;
-  torch::Tensor data;    // (rows, 784), float32, in [0, 1)
-  torch::Tensor target;  // (rows), int64
+  torch::Tensor data;
+  torch::Tensor target;
+
+  std::int64_t batch_size() const noexcept { return batch_size_of(model); }
 
   /// Updates in all: one more than is timed, as the clock stops where the last one begins.
   std::int64_t total() const noexcept { return warm_up + updates + 1; }
 };
 
 /// As many rows as `total` updates take, the same in every process.
-Work make_work(std::int64_t warm_up, std::int64_t updates, DataPath data_path);
+Work make_work(Model model, std::int64_t warm_up, std::int64_t updates);
 
 /// Reads the time at the beginning of each forward. From one to the next lies all that an update
 /// takes: the next batch, callbacks and bookkeeping included.
