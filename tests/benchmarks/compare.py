@@ -101,8 +101,10 @@ def rows_of_mlp_alone(with_python):
 
 def all_rows(model, with_python):
     by_hand = ["hand-written", "hand-written-fused"]
-    trainers = ["Trainer", "Trainer-fastest"]
+    trainers = ["Trainer"]
     data_paths = ("premade", "dataset")
+    if model == "convolutional":
+        trainers.append("Trainer-fastest")  # which has no option more with the others
     if model != "mlp":
         trainers.append("Trainer-bf16")
         data_paths = ("premade",)

@@ -182,15 +182,10 @@ class PremadeBatches : public ta::BatchSource {
 };
 
 /// How a Trainer is asked to run.
-struct TrainerSettings {
-  ta::AcceleratorOptions accelerator = {};
-  int num_workers = 0;
-};
-
-Outcome with_trainer(const Work& work, const TrainerSettings& settings) {
+Outcome with_trainer(const Work& work, const ta::AcceleratorOptions& options) {
   Network<> network(work.model);
   Clock clock(work);
-  ta::Accelerator accelerator(settings.accelerator);
+  ta::Accelerator accelerator(options);
   ClockedTrainer trainer(network, accelerator, clock);
   ta::RunResult result;
   if (work.data_path == DataPath::kPremade) {
@@ -198,26 +193,20 @@ Outcome with_trainer(const Work& work, const TrainerSettings& settings) {
     result = trainer.train(source, {.num_epochs = 1});
   } else {
     const ta::Batch rows{{"data", work.data}, {"target", work.target}};
-    result = trainer.train(rows, {.num_epochs = 1,
-                                  .per_device_batch_size = work.batch_size(),
-                                  .train_loader = {.num_workers = settings.num_workers}});
+    result = trainer.train(rows, {.num_epochs = 1, .per_device_batch_size = work.batch_size()});
   }
   return {clock, result.metrics["train_loss"]};
 }
 
-/// Every option that makes an update of the model faster and leaves it the same work.
+/// What makes an update of the model faster and leaves it the same work.
 ta::AcceleratorOptions fastest_options(Model model) {
   return {.channels_last = model == Model::kConvolutional};
 }
 
-TrainerSettings fastest_settings(Model model) {
-  return {.accelerator = fastest_options(model), .num_workers = 1};
-}
-
-TrainerSettings bf16_settings(Model model) {
-  auto settings = fastest_settings(model);
-  settings.accelerator.mixed_precision = ta::MixedPrecision::kBf16;
-  return settings;
+ta::AcceleratorOptions bf16_options(Model model) {
+  auto options = fastest_options(model);
+  options.mixed_precision = ta::MixedPrecision::kBf16;
+  return options;
 }
 
 }  // namespace
@@ -244,8 +233,8 @@ Outcome run_contender(const std::string& name, const Work& work) {
   if (name == "hand-written-fused") return hand_written<FusedSgd>(work);
   if (name == "torch::data" && work.data_path == DataPath::kDataset) return with_torch_data(work);
   if (name == "Trainer") return with_trainer(work, {});
-  if (name == "Trainer-fastest") return with_trainer(work, fastest_settings(work.model));
-  if (name == "Trainer-bf16") return with_trainer(work, bf16_settings(work.model));
+  if (name == "Trainer-fastest") return with_trainer(work, fastest_options(work.model));
+  if (name == "Trainer-bf16") return with_trainer(work, bf16_options(work.model));
   throw std::invalid_argument("there is no contender '" + name + "' for that data path");
 }
 
