@@ -10,6 +10,7 @@
 #include "accelerator/channels_last.h"
 #include "accelerator/device.h"
 #include "accelerator/host_memory.h"
+#include "accelerator/optimizer_tensors.h"
 #include "accelerator/reduction.h"
 #include "accelerator/threads.h"
 #include "accelerator/zero_grad.h"
@@ -24,39 +25,12 @@
 namespace torch_accelerated {
 namespace {
 
-// Each once: a tensor that an optimizer holds twice is reduced once.
-std::vector<torch::Tensor> parameters_of(const torch::optim::Optimizer& optimizer) {
-  std::vector<torch::Tensor> parameters;
-  std::unordered_map<const c10::TensorImpl*, bool> seen;
-  for (const auto& group : optimizer.param_groups()) {
-    for (const auto& parameter : group.params()) {
-      if (!parameter.requires_grad()) continue;
-      if (seen.emplace(parameter.unsafeGetTensorImpl(), true).second) {
-        parameters.push_back(parameter);
-      }
-    }
-  }
-  return parameters;
-}
-
 std::vector<torch::Tensor> gradients_of(const torch::optim::Optimizer& optimizer) {
   std::vector<torch::Tensor> gradients;
   for (const auto& parameter : parameters_of(optimizer)) {
     if (parameter.grad().defined()) gradients.push_back(parameter.grad());
   }
   return gradients;
-}
-
-// What numbers the gradients have, each once.
-std::vector<torch::Tensor> gradient_values(const torch::optim::Optimizer& optimizer) {
-  std::vector<torch::Tensor> values;
-  for (auto& parameter : parameters_of(optimizer)) {
-    if (!parameter.grad().defined()) continue;
-    auto& gradient = parameter.mutable_grad();
-    if (gradient.is_sparse()) gradient = gradient.coalesce();  // summands may overflow in the sum
-    values.push_back(gradient.is_sparse() ? gradient._values() : gradient);
-  }
-  return values;
 }
 
 // What decides how ranks reduce has to be the same before any of them acts on it.
@@ -76,6 +50,7 @@ void check_options(const AcceleratorOptions& options, c10::Device device, Commun
   contract.add("gradient_compression", to_string(options.gradient_compression));
   contract.add("channels_last", options.channels_last ? "yes" : "no");
   contract.add("fused_optimizers", options.fused_optimizers ? "yes" : "no");
+  contract.add("verdicts", concat(static_cast<int>(options.verdicts)));
   contract.add("share_devices", options.share_devices ? "yes" : "no");
   contract.add("bucket_bytes", concat(options.bucket_bytes));
   contract.add("overlap", concat(static_cast<int>(options.overlap)));
@@ -223,53 +198,6 @@ bool Accelerator::has_open_window(const torch::optim::Optimizer& optimizer) cons
   return slot != reduction_->slots.end() && slot->second.window.is_open();
 }
 
-Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer) {
-  auto& slot = slot_of(optimizer);
-  if (slot.outcome) return *slot.outcome;
-  // Gradients that came about elsewhere are taken as they are; over ranks they are averaged.
-  if (!slot.window.is_open() && world_size() > 1) begin_foreign_window(slot, optimizer);
-  const bool is_open = slot.window.is_open();
-  auto sums = is_open ? slot.window.sums() : WindowSums();
-  RankStatus status;
-  status.triggers = reduction_->triggers.load();
-  status.not_finite = !std::isfinite(sums.loss) || !std::isfinite(sums.weight);
-  status.has_gradient = slot.window.has_backward();
-  if (slot.reducer) {
-    auto outcome = slot.reducer->reduce(sums, status);
-    sums = outcome.sums;
-    reduction_->ranks = std::move(outcome.ranks);
-    end_first_update();
-  } else {
-    reduction_->ranks.assign(1, status);
-  }
-  auto outcome = is_open ? slot.window.close(sums, optimizer) : Gradients::kReady;
-  const bool is_scaled = slot.scaler && is_open && !slot.window.is_foreign();
-  if (outcome == Gradients::kReady && is_scaled &&
-      !slot.scaler->unscale(gradient_values(optimizer))) {
-    outcome = Gradients::kOverflow;
-  }
-  const bool may_overflow =
-      slot.reducer && !slot.scaler && options_.gradient_compression == GradientCompression::kFp16;
-  if (outcome == Gradients::kReady && may_overflow && !are_finite(gradient_values(optimizer))) {
-    outcome = Gradients::kOverflow;
-  }
-  slot.outcome = outcome;
-  return outcome;
-}
-
-void Accelerator::begin_foreign_window(Slot& slot, torch::optim::Optimizer& optimizer) {
-  std::vector<torch::Tensor> gradients;
-  const auto parameters = parameters_of(optimizer);
-  for (const auto& parameter : parameters) {
-    const auto& gradient = parameter.grad();
-    // A copy: it may be a view of the bucket that is about to be zeroed.
-    gradients.push_back(gradient.defined() ? gradient.clone() : gradient);
-  }
-  begin_window(slot, optimizer, /*is_shard=*/false);
-  for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
-  slot.window.take_as_one();
-}
-
 // Ranks that start are slower than ranks that run.
 void Accelerator::end_first_update() {
   if (std::exchange(reduction_->had_update, true)) return;
@@ -345,25 +273,13 @@ void Accelerator::clip_gradient_value(torch::optim::Optimizer& optimizer, double
   for (auto& gradient : gradients_of(optimizer)) gradient.clamp_(-max_value, max_value);
 }
 
-bool Accelerator::step(torch::optim::Optimizer& optimizer) {
-  const bool ready = reduce_gradients(optimizer) == Gradients::kReady;
-  auto& slot = slot_of(optimizer);
-  if (ready && !(slot.fused_step && slot.fused_step->take())) optimizer.step();
-  slot.reopen();
-  return ready;
-}
-
-void Accelerator::end_window(const torch::optim::Optimizer& optimizer) noexcept {
-  const auto slot = reduction_->slots.find(&optimizer);
-  if (slot != reduction_->slots.end()) slot->second.reopen();
-}
-
 void Accelerator::discard(torch::optim::Optimizer& optimizer) {
   slot_of(optimizer).reopen();
   zero_grad(optimizer);
 }
 
 void Accelerator::release(const torch::optim::Optimizer& optimizer) noexcept {
+  std::erase_if(reduction_->late, [&](const auto& late) { return late.optimizer == &optimizer; });
   // Not kept for later: which optimizer stands where in memory differs between ranks.
   reduction_->slots.erase(&optimizer);
 }

@@ -150,6 +150,13 @@ bool Accelerator::is_triggered(Trigger trigger) const noexcept {
                      [&](const RankStatus& rank) { return rank.triggers & bit_of(trigger); });
 }
 
+bool Accelerator::take_trigger(Trigger trigger) noexcept {
+  if (!is_triggered(trigger)) return false;
+  withdraw_trigger(trigger);
+  for (auto& rank : reduction_->ranks) rank.triggers &= ~bit_of(trigger);
+  return true;
+}
+
 void Accelerator::exchange_triggers() {
   RankStatus mine;
   mine.triggers = reduction_->triggers.load();

@@ -31,6 +31,9 @@ class ExpectedWeight {
   /// For a window whose weights are known to the caller.
   void set(double value) noexcept { value_ = value; }
 
+  /// Whether losses have weights of their own, on any rank.
+  bool is_weighted() const noexcept { return scale_.has_value(); }
+
   /// Whether a weight would still be taken note of.
   bool wants_weight() const noexcept { return is_alone() ? !scale_ : !agreed_; }
 

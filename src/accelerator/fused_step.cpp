@@ -7,9 +7,14 @@
 #include <c10/util/ParallelGuard.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <deque>
+#include <optional>
+#include <span>
 #include <typeinfo>
 
 #include "accelerator/fused_call.h"
+#include "core/host_scalar.h"
 
 namespace torch_accelerated {
 namespace {
@@ -39,22 +44,31 @@ class GroupedStep : public FusedStep {
  public:
   explicit GroupedStep(TheOptimizer& optimizer) : optimizer_(optimizer) {}
 
-  bool take() override {
+  bool take(const at::Tensor& suppressed) override {
     const at::NoGradGuard no_grad;
     auto& groups = optimizer_.param_groups();
     calls_.resize(groups.size());
     struct Scope {
       std::vector<FusedCalls>& calls;
+      std::optional<at::Tensor>& flag;
       ~Scope() {
         for (auto& of_group : calls) of_group.clear();
+        flag.reset();
       }
-    } const scope{calls_};
+    } const scope{calls_, flag_};
     for (std::size_t i = 0; i < groups.size(); ++i) {
       for (const auto& parameter : groups[i].params()) {
         if (!parameter.grad().defined()) continue;
         if (!fits_fused_kernels(parameter) || !add(parameter, groups[i], calls_[i])) return false;
+        if (suppressed.defined() && suppressed.device() != parameter.device()) return false;
       }
     }
+    // The kernels make no momentum where they change nothing, so that the host has to know.
+    if (suppressed.defined() && begins_any() && host_scalar(suppressed) != 0) {
+      note_flagged({}, suppressed);
+      return true;
+    }
+    if (suppressed.defined()) flag_ = suppressed;
     for (std::size_t i = 0; i < groups.size(); ++i) {
       for (auto& call : calls_[i].all()) {
         const c10::ParallelGuard alone(c10::ParallelGuard::is_enabled() ||
@@ -62,8 +76,11 @@ class GroupedStep : public FusedStep {
         launch(call, groups[i]);
       }
     }
+    if (suppressed.defined()) note_flagged(calls_, suppressed);
     return true;
   }
+
+  void hear(bool /*suppressed*/) override {}
 
  protected:
   /// Adds the tensors of `parameter` to the calls of its group, all but those that are yet to be
@@ -73,11 +90,26 @@ class GroupedStep : public FusedStep {
 
   virtual void launch(FusedCall& call, OptimizerParamGroup& group) = 0;
 
+  /// Takes note of a step of `calls` that the device takes only where `suppressed` is 0.
+  virtual void note_flagged(std::span<FusedCalls> /*calls*/, const at::Tensor& /*suppressed*/) {}
+
   TheOptimizer& optimizer() const noexcept { return optimizer_; }
 
+  /// For the kernels: nothing where the step is taken in any case.
+  const std::optional<at::Tensor>& flag() const noexcept { return flag_; }
+
  private:
+  bool begins_any() {
+    return std::any_of(calls_.begin(), calls_.end(), [](FusedCalls& of_group) {
+      const auto calls = of_group.all();
+      return std::any_of(calls.begin(), calls.end(),
+                         [](const FusedCall& call) { return call.step == 0; });
+    });
+  }
+
   TheOptimizer& optimizer_;
   std::vector<FusedCalls> calls_;  // of each group
+  std::optional<at::Tensor> flag_;
 };
 
 class FusedSgd final : public GroupedStep<torch::optim::SGD> {
@@ -94,7 +126,7 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
     auto* kept = has_momentum ? kept_of<ParamState>(optimizer(), parameter) : nullptr;
     if (kept != nullptr && !lay_out_alike(kept->momentum_buffer(), parameter)) return false;
     // The kernel is told for all of a call whether the momentum begins.
-    auto& call = calls.of(kept != nullptr ? 1 : 0, parameter);
+    auto& call = calls.of(has_momentum && kept == nullptr ? 0 : 1, parameter);
     call.parameters.push_back(parameter);
     call.gradients.push_back(parameter.grad());
     if (kept != nullptr) call.first.push_back(kept->momentum_buffer());
@@ -104,7 +136,7 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
   void launch(FusedCall& call, OptimizerParamGroup& group) override {
     const auto& options = static_cast<const Options&>(group.options());
     const bool begins = call.step == 0;
-    if (begins && options.momentum() != 0) {
+    if (begins) {
       for (const auto& parameter : call.parameters) {
         auto kept = std::make_unique<ParamState>();
         kept->momentum_buffer(at::empty_like(parameter));
@@ -114,7 +146,7 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
     }
     at::_fused_sgd_(call.parameters, call.gradients, call.first, options.weight_decay(),
                     options.momentum(), options.lr(), options.dampening(), options.nesterov(),
-                    /*maximize=*/false, begins);
+                    /*maximize=*/false, begins, /*grad_scale=*/std::nullopt, flag());
   }
 };
 
@@ -172,12 +204,43 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
       if (options.amsgrad()) call.largest.push_back(kept.max_exp_avg_sq());
     }
     // All tensors of a call have made the same steps, so that one count serves them.
-    const auto count = at::full({}, static_cast<double>(call.step + 1),
-                                call.parameters.front().options().dtype(at::kFloat));
+    auto count = at::full({}, static_cast<double>(call.step + 1),
+                          call.parameters.front().options().dtype(at::kFloat));
+    if (not_taken_.defined() && call.step > 0) count -= not_taken_;
     const std::vector<at::Tensor> counts(call.parameters.size(), count);
     Types::launch(call.parameters, call.gradients, call.first, call.second, call.largest, counts,
                   options.lr(), std::get<0>(options.betas()), std::get<1>(options.betas()),
-                  options.weight_decay(), options.eps(), options.amsgrad(), /*maximize=*/false);
+                  options.weight_decay(), options.eps(), options.amsgrad(), /*maximize=*/false,
+                  /*grad_scale=*/std::nullopt, this->flag());
+  }
+
+  void note_flagged(std::span<FusedCalls> calls, const at::Tensor& suppressed) override {
+    auto& keys = unheard_.emplace_back();
+    for (auto& of_group : calls) {
+      for (const auto& call : of_group.all()) {
+        for (const auto& parameter : call.parameters) {
+          keys.push_back(parameter.unsafeGetTensorImpl());
+        }
+      }
+    }
+    if (!keys.empty()) not_taken_ = not_taken_.defined() ? not_taken_ + suppressed : suppressed;
+  }
+
+  void hear(bool suppressed) override {
+    if (unheard_.empty()) return;  // of steps before this object's
+    const auto keys = std::move(unheard_.front());
+    unheard_.pop_front();
+    if (suppressed && !keys.empty()) {
+      auto& state = this->optimizer().state();
+      for (void* key : keys) {
+        const auto kept = state.find(key);
+        if (kept == state.end()) continue;
+        auto& of_parameter = static_cast<ParamState&>(*kept->second);
+        of_parameter.step(of_parameter.step() - 1);
+      }
+      not_taken_ = not_taken_ - 1;
+    }
+    if (unheard_.empty()) not_taken_.reset();  // all of them have been taken back by now
   }
 
   ParamState& kept_or_made(const at::Tensor& parameter, const Options& options) {
@@ -192,6 +255,9 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
     }
     return static_cast<ParamState&>(*kept);
   }
+
+  std::deque<std::vector<void*>> unheard_;  // parameters of steps with a flag
+  at::Tensor not_taken_;  // (), of the steps that are counted, those that the device left out
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "accelerator/word_copy.h"
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 
@@ -140,8 +141,9 @@ void GradientReducer::start(std::size_t bucket) {
   pending_.push_back(communicator_.start_all_reduce(wire_->pack(bucket)));
 }
 
-// Reduces what has not been started, and the word in one submission with the last bucket.
-void GradientReducer::finish() {
+// Reduces what has not been started, and the word in one submission with the last bucket; that one
+// is what it gives.
+std::unique_ptr<Pending> GradientReducer::finish() {
   const auto count = buckets_->flats().size();
   std::size_t first = 0;
   if (overlaps_ && !by_tree_) {
@@ -155,12 +157,11 @@ void GradientReducer::finish() {
   rest.push_back(word_);
   pending_.push_back(
       communicator_.start_all_reduce(rest, by_tree_ ? SumOrder::kPairwise : SumOrder::kRankOrder));
-  const auto with_word = std::move(pending_.back());
+  auto with_word = std::move(pending_.back());
   pending_.pop_back();
   for (const auto& operation : pending_) operation->wait();
   pending_.clear();
-  with_word->wait_on_host();  // the host is about to read it, and not for longer than the timeout
-  wire_->unpack();
+  return with_word;
 }
 
 // Rank 0's order of readiness becomes that of the buckets on all ranks.
@@ -199,11 +200,31 @@ GradientReducer::Outcome GradientReducer::reduce(const WindowSums& mine, const R
     buckets_->collect();
   }
   write_word(mine, status);
-  finish();
-  const auto outcome = read_word();
-  settle_unused(outcome);
+  finish()->wait_on_host();  // the host is about to read it, and not for longer than the timeout
+  wire_->unpack();
+  host_word_.copy_(word_);
+  const std::span<const double> word(host_word_.const_data_ptr<double>(),
+                                     static_cast<std::size_t>(host_word_.numel()));
+  drop_unused(word);
+  check_unused(word);
   agree_on_order();
-  return outcome;
+  return read_word(word, communicator_.size());
+}
+
+std::pair<torch::Tensor, std::unique_ptr<Pending>> GradientReducer::reduce_late(
+    const torch::Tensor& sums, const RankStatus& status) {
+  const torch::NoGradGuard no_grad;
+  buckets_->collect();
+  write_word(sums, status);
+  auto with_word = finish();
+  with_word->wait();
+  wire_->unpack();
+  if (word_.is_cpu()) with_word.reset();  // it is there
+  bool lacks_any = false;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) lacks_any |= !buckets_->has_gradient(i);
+  // Whether any other rank has it is for this rank alone to know: nothing waits for it in turn.
+  if (lacks_any) drop_unused(WordCopy(word_, std::exchange(with_word, nullptr)).read());
+  return {word_, std::move(with_word)};
 }
 
 void GradientReducer::write_word(const WindowSums& mine, const RankStatus& status) {
@@ -218,25 +239,45 @@ void GradientReducer::write_word(const WindowSums& mine, const RankStatus& statu
   word_.copy_(host_word_);
 }
 
-GradientReducer::Outcome GradientReducer::read_word() const {
-  host_word_.copy_(word_);
-  const auto* word = host_word_.const_data_ptr<double>();
+void GradientReducer::write_word(const torch::Tensor& sums, const RankStatus& status) {
+  word_.zero_();
+  word_.narrow(0, kLoss, 2).copy_(sums);
+  const auto bad = torch::isfinite(sums).all().logical_not();
+  word_.select(0, kStatuses + communicator_.rank())
+      .copy_(bad.to(torch::kFloat64) * static_cast<double>(kNotFinite) + packed(status));
+  const auto counts = word_.narrow(0, kStatuses + communicator_.size(),
+                                   static_cast<std::int64_t>(parameters_.size()));
+  counts.fill_(1);
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (!buckets_->has_gradient(i)) counts.select(0, static_cast<std::int64_t>(i)).zero_();
+  }
+}
+
+GradientReducer::Outcome GradientReducer::read_word(std::span<const double> word, int ranks) {
   Outcome outcome{{word[kLoss], word[kWeight]}, {}};
-  for (int rank = 0; rank < communicator_.size(); ++rank) {
-    outcome.ranks.push_back(unpacked(word[kStatuses + rank]));
+  for (int rank = 0; rank < ranks; ++rank) {
+    outcome.ranks.push_back(unpacked(word[static_cast<std::size_t>(kStatuses + rank)]));
   }
   return outcome;
 }
 
 // A parameter that no rank reached keeps no gradient, as in one process; one that some reached has
 // theirs, as in one process too.
-void GradientReducer::settle_unused(const Outcome& outcome) {
-  const auto* counts = host_word_.const_data_ptr<double>() + kStatuses + communicator_.size();
-  double expected = 0;
-  for (const auto& rank : outcome.ranks) expected += rank.has_gradient ? 1 : 0;
+void GradientReducer::drop_unused(std::span<const double> word) {
+  const auto counts = word.subspan(static_cast<std::size_t>(kStatuses + communicator_.size()));
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (counts[i] == 0) buckets_->drop(i);
-    if (unused_ == UnusedParameters::kZero || counts[i] == 0 || counts[i] >= expected) continue;
+  }
+}
+
+void GradientReducer::check_unused(std::span<const double> word) const {
+  if (unused_ == UnusedParameters::kZero) return;
+  const auto counts = word.subspan(static_cast<std::size_t>(kStatuses + communicator_.size()));
+  double expected = 0;
+  for (const auto& rank : read_word(word, communicator_.size()).ranks)
+    expected += rank.has_gradient ? 1 : 0;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (counts[i] == 0 || counts[i] >= expected) continue;
     ArgumentError error(concat("parameter '", name_of_(parameters_[i]), "' got a gradient on ",
                                counts[i], " of ", expected,
                                " ranks; use it in each rank's loss, or set unused_parameters to "

@@ -4,8 +4,11 @@
 #include <torch/torch.h>
 
 #include <functional>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "accelerator/bucket_wire.h"
@@ -67,6 +70,15 @@ class GradientReducer {
   ///                        error.
   Outcome reduce(const WindowSums& mine, const RankStatus& status);
 
+  /// The same without waiting for a device, but for a parameter that this rank has no gradient of.
+  /// @param sums  (2), float64, on the device: the window's loss and weight.
+  /// @return the word on the device, and what waits for it there.
+  std::pair<torch::Tensor, std::unique_ptr<Pending>> reduce_late(const torch::Tensor& sums,
+                                                                 const RankStatus& status);
+
+  /// What a word says that comes from so many ranks.
+  static Outcome read_word(std::span<const double> word, int ranks);
+
  private:
   using Flats = std::vector<torch::Tensor>;
   struct AddFlats {
@@ -78,11 +90,12 @@ class GradientReducer {
   void make_buckets();
   void note_gradient(std::size_t index);
   void start(std::size_t bucket);
-  void finish();
+  std::unique_ptr<Pending> finish();
   void agree_on_order();
   void write_word(const WindowSums& mine, const RankStatus& status);
-  Outcome read_word() const;
-  void settle_unused(const Outcome& outcome);
+  void write_word(const torch::Tensor& sums, const RankStatus& status);
+  void drop_unused(std::span<const double> word);
+  void check_unused(std::span<const double> word) const;
 
   Communicator& communicator_;
   BufferPool& pool_;

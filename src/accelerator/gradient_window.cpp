@@ -20,7 +20,8 @@ void check_graph(const torch::Tensor& numerator) {
       "outputs without detach() or NoGradGuard, with at least one trainable parameter");
 }
 
-void multiply_gradients(const torch::optim::Optimizer& optimizer, double factor) {
+template <class Factor>
+void multiply_gradients(const torch::optim::Optimizer& optimizer, const Factor& factor) {
   const torch::NoGradGuard no_grad;
   std::unordered_set<const at::TensorImpl*> seen;  // a tied parameter's gradient only once
   for (const auto& group : optimizer.param_groups()) {
@@ -62,6 +63,7 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
   const auto& numerator = loss.numerator();
   check_graph(numerator);
   check_position(position);
+  knows_rows_ = knows_rows_ && position.window_rows.has_value();
   if (position.is_borrowed) return lend(numerator, position);
   if (loss.is_over_rows()) {
     if (position.rows == 0) return skip(position);
@@ -136,14 +138,36 @@ WindowSums GradientWindow::sums() {
   return sums;
 }
 
-Gradients GradientWindow::close(const WindowSums& sums, const torch::optim::Optimizer& optimizer) {
+torch::Tensor GradientWindow::sums_on(c10::Device device) const {
+  const auto on_device = [&](double host, const torch::Tensor& part) {
+    if (part.defined()) return host == 0 ? part : part + host;
+    return torch::full({}, host, torch::TensorOptions().dtype(torch::kFloat64).device(device));
+  };
+  return torch::stack(
+      {on_device(host_.loss, device_loss_), on_device(host_.weight, device_weight_)});
+}
+
+Gradients GradientWindow::verdict(const WindowSums& sums) {
   check_weight(sums.weight);
-  loss_ = sums.weight == 0 ? 0.0 : sums.loss / sums.weight;
   if (!std::isfinite(sums.loss) || !std::isfinite(sums.weight)) return Gradients::kNotFinite;
-  if (sums.weight == 0) return Gradients::kEmpty;
+  return sums.weight == 0 ? Gradients::kEmpty : Gradients::kReady;
+}
+
+Gradients GradientWindow::close(const WindowSums& sums, const torch::optim::Optimizer& optimizer) {
+  loss_ = mean(sums);
+  const auto decided = verdict(sums);
   const double expected = expected_.value();
-  if (sums.weight != expected) multiply_gradients(optimizer, expected / sums.weight);
-  return Gradients::kReady;
+  if (decided == Gradients::kReady && sums.weight != expected) {
+    multiply_gradients(optimizer, expected / sums.weight);
+  }
+  return decided;
+}
+
+void GradientWindow::close(const torch::Tensor& sums,
+                           const torch::optim::Optimizer& optimizer) const {
+  // Of rows that are known beforehand the sum is what was expected.
+  if (knows_rows_ && !expected_.is_weighted()) return;
+  multiply_gradients(optimizer, expected_.value() / sums[1]);
 }
 
 void GradientWindow::reopen() noexcept {
@@ -155,6 +179,7 @@ void GradientWindow::reopen() noexcept {
   micro_batches_ = 0;
   has_backward_ = false;
   is_foreign_ = false;
+  knows_rows_ = true;
 }
 
 }  // namespace torch_accelerated

@@ -49,11 +49,28 @@ class GradientWindow {
   /// What this rank has added up. Waits for the device.
   WindowSums sums();
 
+  /// The same, (2) and float64 on `device`, which the host doesn't wait for.
+  torch::Tensor sums_on(c10::Device device) const;
+
   /// Makes the gradients of `optimizer`'s parameters exact, given the sums over all ranks.
   Gradients close(const WindowSums& sums, const torch::optim::Optimizer& optimizer);
 
+  /// The same by the device alone, given the sums as `sums_on` gives this rank's.
+  void close(const torch::Tensor& sums, const torch::optim::Optimizer& optimizer) const;
+
+  /// What is decided of a window by its sums.
+  static Gradients verdict(const WindowSums& sums);
+
+  /// A window's mean loss.
+  static double mean(const WindowSums& sums) {
+    return sums.weight == 0 ? 0.0 : sums.loss / sums.weight;
+  }
+
   /// The window's mean loss, from `close` to the next one; on the host.
   double loss() const noexcept { return loss_; }
+
+  /// Whether its micro-batches are shards.
+  bool has_shards() const noexcept { return !shards_.empty(); }
 
   bool is_open() const noexcept { return micro_batches_ > 0; }
 
@@ -84,6 +101,7 @@ class GradientWindow {
   std::int64_t micro_batches_ = 0;
   bool has_backward_ = false;
   bool is_foreign_ = false;
+  bool knows_rows_ = true;  // of the whole window, in each of its micro-batches
 };
 
 }  // namespace torch_accelerated

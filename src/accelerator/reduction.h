@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "accelerator/gradient_reducer.h"
 #include "accelerator/gradient_window.h"
 #include "accelerator/loss_scaler.h"
+#include "accelerator/word_copy.h"
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 
@@ -29,11 +31,26 @@ struct Accelerator::Slot {
   GradientReducer::Order order;            // of the buckets of a run that goes on
   std::optional<LossScaler> scaler;        // with MixedPrecision::kFp16
   std::unique_ptr<FusedStep> fused_step;   // where the optimizer has one, and it may be used
+  bool steps_by_flag = false;  // whether the last step was one that the device can leave out
+  torch::Tensor word;          // of a window that is undecided, on the device
+  torch::Tensor
+      suppressed;  // (), float32, on the device: 1 where the window must not be stepped by
+  std::unique_ptr<Pending> word_reduction;  // where `word` comes from, until it has been waited for
 
   void reopen() noexcept {
     outcome.reset();
+    word.reset();
+    suppressed.reset();
+    word_reduction.reset();
     window.reopen();
   }
+};
+
+/// A window that has ended and whose verdict the host hasn't heard.
+struct LateVerdict {
+  const torch::optim::Optimizer* optimizer;
+  bool by_flag;   // whether its optimizer's fused step has to hear of it
+  WordCopy word;  // with whether the step was suppressed at its end
 };
 
 /// What an Accelerator keeps between the micro-batches of a window and from one reduction to the
@@ -49,6 +66,7 @@ struct Accelerator::Reduction {
   std::atomic<unsigned> triggers{0};                              // that this rank has set
   std::vector<RankStatus> ranks;                                  // as of the last reduction
   std::shared_ptr<SyncBatchNormGroup> sync_batch_norm = std::make_shared<SyncBatchNormGroup>();
+  std::deque<LateVerdict> late;  // the oldest first
   bool had_update = false;
 };
 

@@ -109,8 +109,10 @@ void Trainer::take_checkpoint() {
   auto& state = *state_;
   auto& run = *state.run;
   const bool asked = accelerator().is_triggered(Trigger::kCheckpoint);
-  if (asked) accelerator().withdraw_trigger(Trigger::kCheckpoint);
-  if (!run.checkpoints || (!asked && !run.save_due)) return;
+  if (!asked && !run.save_due) return;
+  hear_verdicts(Updates::kAll);
+  accelerator().take_trigger(Trigger::kCheckpoint);
+  if (!run.checkpoints) return;
   const auto retain = std::exchange(run.save_due, {}).value_or(Retain::kByCount);
   const bool is_there = run.checkpoints->has(state.progress.update, run.in_epoch);
   if (is_there && retain == Retain::kByCount) return;
@@ -134,6 +136,10 @@ void Trainer::advance_checkpoints() {
   if (!keeps_checkpoints()) return;
   state_->run->checkpoints->advance();
   tell_committed();
+}
+
+bool Trainer::is_saving() const {
+  return keeps_checkpoints() && state_->run->checkpoints->is_saving();
 }
 
 void Trainer::finish_checkpoints() {

@@ -97,6 +97,7 @@ EvalResult Trainer::evaluate(BatchSource& source, EvalOptions options) {
 
 EvalResult Trainer::evaluate_alone(BatchSource& source, const EvalOptions& options) {
   auto& state = *state_;
+  if (state.run) hear_verdicts(Updates::kAll);
   accelerator().together("evaluate", [&] { state.prepare(*this); });
   if (!state.config) state.config = evaluation_config(source, options);
   evaluation_run_start();
@@ -143,6 +144,7 @@ EvalResult Trainer::evaluate_intermediate(const IntermediateEvalOptions& options
   }
   auto limited = options;
   if (!limited.limit_batches) limited.limit_batches = run_config().limit_eval_batches;
+  hear_verdicts(Updates::kAll);
   const auto epoch = state.progress.epoch;
   auto result = evaluation(*run.eval_source, epoch, limited, /*is_intermediate=*/true);
   if (run.in_epoch && !result.metrics.empty()) {
@@ -165,7 +167,8 @@ void Trainer::sanity_evaluation() {
 // What any rank has asked for by the update that has just ended.
 void Trainer::take_requests() {
   if (!accelerator().is_triggered(Trigger::kEvaluation)) return;
-  accelerator().withdraw_trigger(Trigger::kEvaluation);
+  hear_verdicts(Updates::kAll);  // which were asked the same in the meantime
+  accelerator().take_trigger(Trigger::kEvaluation);
   if (state_->run->eval_source) evaluate_intermediate();
 }
 

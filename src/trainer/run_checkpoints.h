@@ -55,6 +55,10 @@ class RunCheckpoints {
   /// Waits until nothing is in flight.
   void finish();
 
+  /// Whether one is being written: what is heard of the ranks after each update decides how it goes
+  /// on.
+  bool is_saving() const noexcept { return stage_ != Stage::kIdle; }
+
   /// Whether the newest checkpoint is of this very place, or is being written.
   bool has(std::int64_t update, bool in_epoch) const {
     return newest_ == std::pair(update, in_epoch);

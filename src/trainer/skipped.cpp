@@ -63,17 +63,23 @@ StepOutput Trainer::skip_step(const Batch& batch) {
 
 // What a bad update does instead of reaching the weights.
 void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradients) {
-  auto& run = *state_->run;
+  accelerator().discard(optimizer);
+  state_->run->update_skipped = true;
+  const auto& progress = state_->progress;
+  refuse_update({{progress.update, progress.epoch}, gradients, state_->ranks_not_finite()});
+}
+
+// Says why an update hasn't reached the weights, or ends the run.
+void Trainer::refuse_update(const RefusedUpdate& refused) {
+  const auto& [place, gradients, on_ranks] = refused;
   const auto warn = [&](const std::string& line) {
     if (accelerator().is_main_process()) log(LogLevel::kWarning, line);
   };
-  accelerator().discard(optimizer);
-  run.update_skipped = true;
   const bool is_scaled = accelerator().mixed_precision() == MixedPrecision::kFp16;
   // That is how a scale is found; the history counts them.
   if (gradients == Gradients::kOverflow && is_scaled) return;
   if (gradients == Gradients::kEmpty) {
-    warn(concat("update ", state_->progress.update, " of epoch ", state_->progress.epoch,
+    warn(concat("update ", place.update, " of epoch ", place.epoch,
                 " skipped: all its weights are 0"));
     return;
   }
@@ -81,8 +87,7 @@ void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradient
       concat(gradients == Gradients::kReady      ? "the norm of the gradients"
              : gradients == Gradients::kOverflow ? "a gradient that was compressed to fp16"
                                                  : "the loss",
-             " is not finite", state_->ranks_not_finite(), " at update ", state_->progress.update,
-             " of epoch ", state_->progress.epoch);
+             " is not finite", on_ranks, " at update ", place.update, " of epoch ", place.epoch);
   switch (run_config().non_finite) {
     case NonFinite::kThrow:
       throw_on_all_ranks(what +
@@ -90,7 +95,7 @@ void Trainer::skip_update(torch::optim::Optimizer& optimizer, Gradients gradient
                          "check the data, or set non_finite to NonFinite::kSkip");
     case NonFinite::kStop:
       request_stop(what);
-      run.stops = true;  // on all ranks, as it was decided by what they have in common
+      state_->run->stops = true;  // on all ranks, as it was decided by what they have in common
       return;
     case NonFinite::kSkip:
       warn(what + ": skipped");

@@ -176,8 +176,10 @@ void Trainer::record(const Batch& batch, const StepOutput& output) {
 
 void Trainer::end_update() {
   auto& run = *state_->run;
+  const bool reduced = std::exchange(run.reduced, false);
+  hear_verdicts(!reduced || is_saving() ? Updates::kAll : Updates::kButTheNewest);
   // Steps that leave the accelerator out reduce nothing that wishes could ride behind.
-  if (!std::exchange(run.reduced, false)) accelerator().exchange_triggers();
+  if (!reduced) accelerator().exchange_triggers();
   ++state_->progress.update;
   run.means.end_update(!run.update_skipped);
   if (std::exchange(run.update_skipped, false)) ++state_->progress.skipped_updates;
@@ -195,32 +197,38 @@ void Trainer::optimize(const Mean& loss, torch::optim::Optimizer& optimizer) {
 }
 
 void Trainer::complete_update(torch::optim::Optimizer& optimizer) {
-  const auto gradients = accelerator().reduce_gradients(optimizer);
-  state_->run->reduced = true;
-  note_update(optimizer);
-  const auto norm = gradients == Gradients::kReady ? clip_gradients(optimizer) : torch::Tensor();
-  if (!is_usable(gradients, norm)) return skip_update(optimizer, gradients);
+  auto& run = *state_->run;
+  const auto gradients = accelerator().reduce_gradients(optimizer, state_->verdict_may_be_late());
+  run.reduced = true;
+  const bool is_undecided = gradients == Gradients::kUndecided;
+  if (is_undecided) run.undecided.push_back({state_->progress.update, state_->progress.epoch});
+  note_update(optimizer, gradients);
+  const bool seems_ready = gradients == Gradients::kReady || is_undecided;
+  const auto norm = seems_ready ? clip_gradients(optimizer) : torch::Tensor();
+  if (!is_usable(optimizer, gradients, norm)) return skip_update(optimizer, gradients);
   optimizer_step(optimizer);
   accelerator().end_window(optimizer);
   scheduler_step(optimizer);
   optimizer_zero_grad(optimizer);
 }
 
-void Trainer::note_update(const torch::optim::Optimizer& optimizer) {
+void Trainer::note_update(const torch::optim::Optimizer& optimizer, Gradients gradients) {
   auto& slot = state_->slot_of(optimizer);
   slot.note_new_groups();
   slot.note_rates();
   if (&optimizer != state_->optimizers.front().optimizer) return;
   auto& progress = state_->progress;
-  progress.loss = accelerator().window_loss(optimizer);
+  if (gradients != Gradients::kUndecided) progress.loss = accelerator().window_loss(optimizer);
   progress.learning_rate = optimizer.param_groups().front().options().get_lr();
 }
 
-bool Trainer::is_usable(Gradients gradients, const torch::Tensor& norm) {
-  if (gradients != Gradients::kReady) return false;
+bool Trainer::is_usable(const torch::optim::Optimizer& optimizer, Gradients gradients,
+                        const torch::Tensor& norm) {
+  const bool is_undecided = gradients == Gradients::kUndecided;
+  if (gradients != Gradients::kReady && !is_undecided) return false;
   if (!norm.defined()) return true;
-  const double value = norm.item<double>();
-  if (!std::isfinite(value)) return false;
+  if (is_undecided) accelerator().require_finite(optimizer, norm);
+  if (!is_undecided && !std::isfinite(norm.item<double>())) return false;
   if (accelerator().is_main_process()) state_->run->means.add("gradient_norm", Mean(norm), 1);
   return true;
 }
@@ -229,6 +237,7 @@ void Trainer::end_epoch() {
   auto& state = *state_;
   auto& run = *state.run;
   const bool update_ended = close_open_windows();
+  hear_verdicts(Updates::kAll);
   run.in_epoch = false;
   const auto summary =
       state.summed_up(run.means, run.rows, seconds_since(run.epoch_began), "train_");
@@ -269,6 +278,7 @@ bool Trainer::close_open_windows() {
 RunResult Trainer::end_run() {
   auto& state = *state_;
   auto& run = *state.run;
+  hear_verdicts(Updates::kAll);
   RunResult result{state_->progress, state.agreed_stop_reason(), run.metrics,
                    seconds_since(run.began)};
   if (result.was_stopped()) {

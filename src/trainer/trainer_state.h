@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <chrono>
+#include <deque>
 #include <exception>
 #include <limits>
 #include <memory>
@@ -53,6 +54,19 @@ struct EpochSummary {
   std::optional<double> peak_device_bytes = {};  // of the device that had most in use
 };
 
+/// Of which the host hasn't heard whether it reached the weights.
+struct UndecidedUpdate {
+  std::int64_t update;
+  std::int64_t epoch;
+};
+
+/// One that hasn't reached the weights.
+struct RefusedUpdate {
+  UndecidedUpdate place;
+  Gradients gradients;
+  std::string on_ranks;  ///< whose losses were not finite; see TrainerState::ranks_not_finite
+};
+
 /// What exists from the start of a run to its end.
 struct Run {
   TrainOptions options;
@@ -70,6 +84,8 @@ struct Run {
   WindowPosition position = {};                      // of the micro-batch in progress
   bool only_own_parameters = false;  // whether gradients must be kept to each optimizer's own
   bool update_skipped = false;       // in the window in progress
+  std::deque<UndecidedUpdate> undecided = {};  // one for each of the accelerator's late verdicts
+  std::int64_t last_bad_update = -1;           // of those
   bool in_epoch = false;
   std::unique_ptr<Resumption> resumption = nullptr;  // until the run has come to its place
   std::unique_ptr<RunCheckpoints> checkpoints = nullptr;
@@ -159,6 +175,10 @@ struct TrainerState {
   /// whole.
   bool may_cut_evaluation() const;
   std::string agreed_stop_reason();
+
+  /// Whether the update that ends now may be on its way without being known to be usable.
+  bool verdict_may_be_late() const;
+
   EpochSummary summed_up(const EpochMeans& means, std::int64_t rows, double seconds,
                          std::string_view prefix);
 

@@ -109,7 +109,7 @@ TEST_P(FusedStep, EqualsTheOptimizersOwnToRounding) {
       if (update < 3) pair.leave_out(1);       // begins later than the others
       if (update % 7 == 5) pair.leave_out(2);  // falls behind
       pair.plain->step();
-      ASSERT_TRUE(pair.step->take());
+      ASSERT_TRUE(pair.step->take({}));
     }
     EXPECT_LT(pair.difference(), bound) << c10::toString(dtype);
   }
@@ -121,7 +121,7 @@ TEST_P(FusedStep, GoesOnFromTheOptimizersOwnAndTheOtherWayRound) {
     pair.give_gradients(update);
     pair.plain->step();
     if (update / 10 == 1) {
-      ASSERT_TRUE(pair.step->take());
+      ASSERT_TRUE(pair.step->take({}));
     } else {
       pair.fused->step();
     }
@@ -132,13 +132,13 @@ TEST_P(FusedStep, GoesOnFromTheOptimizersOwnAndTheOtherWayRound) {
 TEST_P(FusedStep, LeavesWhatDoesntFitToTheOptimizer) {
   Pair pair(GetParam().make, torch::kFloat64);
   pair.give_gradients(1);
-  ASSERT_TRUE(pair.step->take());
+  ASSERT_TRUE(pair.step->take({}));
   const auto before = pair.fused_parameters[0].detach().clone();
   pair.give_gradients(2);
   // Of the same numbers, and another order in memory.
   auto& gradient = pair.fused_parameters[2].mutable_grad();
   gradient = gradient.permute({2, 1, 0}).contiguous().permute({2, 1, 0});
-  EXPECT_FALSE(pair.step->take());
+  EXPECT_FALSE(pair.step->take({}));
   EXPECT_TRUE(torch::equal(pair.fused_parameters[0], before)) << "a part of it was stepped";
 }
 
@@ -153,7 +153,7 @@ TEST_P(FusedStep, TakesParametersThatLieInAnotherOrder) {
     auto& gradient = pair.fused_parameters[2].mutable_grad();
     gradient = torch::empty_like(pair.fused_parameters[2]).copy_(gradient);
     pair.plain->step();
-    ASSERT_TRUE(pair.step->take());
+    ASSERT_TRUE(pair.step->take({}));
   }
   EXPECT_LT(pair.difference(), 1e-14);
 }
@@ -209,7 +209,7 @@ TEST(FusedSteps, EndWithTheSameBitsOnAnyNumberOfThreads) {
     const auto step = ta::make_fused_step(optimizer);
     for (int update = 0; update < 3; ++update) {
       parameter.mutable_grad() = torch::sin(parameter.detach() * (update + 1));
-      EXPECT_TRUE(step->take());
+      EXPECT_TRUE(step->take({}));
     }
     at::set_num_threads(before);
     return parameter.detach();

@@ -46,6 +46,14 @@ enum class GradientCompression {
 
 const char* to_string(GradientCompression compression);
 
+/// When the host hears what has been decided of an update: whether it may reach the weights, its
+/// loss, and what ranks ask for.
+enum class Verdicts {
+  kAuto,    ///< late on a GPU, at once on the CPU
+  kAtOnce,  ///< before the optimizer steps
+  kLate,  ///< when the next update is on its way; bad ones are kept from the weights by the device
+};
+
 /// Where steps run.
 struct AcceleratorOptions {
   /// "cpu", "cuda" or "cuda:1"; empty: CUDA where there is a GPU, else the CPU.
@@ -65,6 +73,11 @@ struct AcceleratorOptions {
   /// rather than give it to the system and ask for it in every update. Left alone where the
   /// environment sets glibc's malloc up, and in a program's own communicator.
   bool keep_host_memory = true;
+
+  /// Late only in a Trainer, and where nothing that comes right after depends on it: optimizers
+  /// that step through fused kernels, no MixedPrecision::kFp16, no NonFinite::kSkip, no
+  /// deterministic shards, and not where ranks bring their own rows.
+  Verdicts verdicts = Verdicts::kAuto;
 
   /// Lets several ranks of a host use one GPU; gradients are then added up in the host's memory.
   bool share_devices = false;
@@ -170,7 +183,17 @@ class Accelerator {
 
   /// Makes the gradients those of the window's mean loss, over all ranks; the first thing after the
   /// last backward. Collective, as the next four are where they have to reduce first.
-  Gradients reduce_gradients(torch::optim::Optimizer& optimizer);
+  /// @param may_be_late  Lets it return without waiting for the device, with Gradients::kUndecided;
+  ///                     the verdict is then to be taken later, in the order of these calls.
+  Gradients reduce_gradients(torch::optim::Optimizer& optimizer, bool may_be_late = false);
+
+  /// Of an undecided window: keeps it from the weights also where `norm`, a scalar tensor on the
+  /// device, isn't finite.
+  void require_finite(const torch::optim::Optimizer& optimizer, const torch::Tensor& norm);
+
+  /// The oldest verdict that is late; waits for it. Triggers are then those of its update.
+  /// @throws StateError  there is none.
+  Verdict take_verdict();
 
   /// What scales `optimizer`'s gradients while a window adds them up, and how they lie in buckets,
   /// for a checkpoint: both decide how they are rounded. Empty before it is known; the same on all
@@ -185,6 +208,10 @@ class Accelerator {
 
   /// Whether any rank had asked by the last reduction: the same on all ranks.
   bool is_triggered(Trigger trigger) const noexcept;
+
+  /// The same, and forgets it, on this rank too: what was asked is about to be done. To be called
+  /// on all ranks.
+  bool take_trigger(Trigger trigger) noexcept;
 
   /// Tells and hears of triggers without gradients. Collective.
   void exchange_triggers();
@@ -212,11 +239,11 @@ class Accelerator {
 
   /// Ends the window with an optimizer step, if its gradients are ready; reduces them before where
   /// that hasn't been done.
-  /// @return whether the optimizer stepped.
+  /// @return whether the optimizer stepped; true where that is undecided.
   bool step(torch::optim::Optimizer& optimizer);
 
   /// Ends the window of an optimizer that stepped by itself; nothing where `step` has ended it.
-  void end_window(const torch::optim::Optimizer& optimizer) noexcept;
+  void end_window(const torch::optim::Optimizer& optimizer);
 
   /// Ends the window without a step and zeroes what has been accumulated.
   void discard(torch::optim::Optimizer& optimizer);
@@ -272,6 +299,10 @@ class Accelerator {
   Slot& slot_of(const torch::optim::Optimizer& optimizer);
   void begin_window(Slot& slot, torch::optim::Optimizer& optimizer, bool is_shard);
   void begin_foreign_window(Slot& slot, torch::optim::Optimizer& optimizer);
+  bool can_be_late(const Slot& slot) const noexcept;
+  Gradients reduce_late(Slot& slot, const torch::optim::Optimizer& optimizer);
+  bool step_undecided(Slot& slot, torch::optim::Optimizer& optimizer);
+  void send_verdict(Slot& slot, const torch::optim::Optimizer& optimizer);
   void end_first_update();
 
   World world_;

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "torch_accelerated/core/torch_forward.h"
+
 namespace torch_accelerated {
 
 /// Where a micro-batch stands in its window, the micro-batches that make one update together.
@@ -26,6 +28,15 @@ enum class Gradients {
   kEmpty,      ///< the window's total weight is 0: there is nothing to step by
   kNotFinite,  ///< a loss of the window, or its weight, was not finite
   kOverflow,   ///< losses were finite and gradients were not, scaled or compressed in fp16
+  kUndecided,  ///< kReady, as it seems; the device knows, and doesn't step where they are not
+};
+
+/// What has been decided of an update when the host hears of it.
+struct Verdict {
+  const torch::optim::Optimizer* optimizer = nullptr;
+  Gradients gradients = Gradients::kReady;
+  bool is_usable = true;  ///< also false of gradients that are ready and have no finite norm
+  double loss = 0;        ///< the mean of the window
 };
 
 /// What a rank may ask of all; it rides behind the gradients, so that asking costs nothing and all

@@ -27,8 +27,9 @@
 
 namespace torch_accelerated {
 
-class EpochMeans;  // the library's own, as the next two
+class EpochMeans;  // the library's own, as the next three
 struct EpochSummary;
+struct RefusedUpdate;
 struct TrainerState;
 
 struct BatchSizeFinderOptions;
@@ -228,9 +229,14 @@ class Trainer {
   StepOutput skip_step(const Batch& batch);
   StepOutput step_on_borrowed(const Batch& batch);
   void complete_update(torch::optim::Optimizer& optimizer);
-  void note_update(const torch::optim::Optimizer& optimizer);
-  bool is_usable(Gradients gradients, const torch::Tensor& norm);
+  void note_update(const torch::optim::Optimizer& optimizer, Gradients gradients);
+  bool is_usable(const torch::optim::Optimizer& optimizer, Gradients gradients,
+                 const torch::Tensor& norm);
   void skip_update(torch::optim::Optimizer& optimizer, Gradients gradients);
+  void refuse_update(const RefusedUpdate& refused);
+  enum class Updates { kAll, kButTheNewest };
+  void hear_verdicts(Updates updates);
+  bool is_saving() const;
   void record(const Batch& batch, const StepOutput& output);
   void end_update();
   bool close_open_windows();

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a window becomes a step, or none: at once where the host waits for the verdict, else by a
+// flag on the device, and heard of later.
+#include <torch/torch.h>
+
+#include <cmath>
+#include <tuple>
+#include <utility>
+
+#include "accelerator/optimizer_tensors.h"
+#include "accelerator/reduction.h"
+#include "core/host_scalar.h"
+#include "torch_accelerated/accelerator/accelerator.h"
+#include "torch_accelerated/base/error.h"
+
+namespace torch_accelerated {
+
+Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer, bool may_be_late) {
+  auto& slot = slot_of(optimizer);
+  if (slot.outcome) return *slot.outcome;
+  if (may_be_late && can_be_late(slot)) return reduce_late(slot, optimizer);
+  // Gradients that came about elsewhere are taken as they are; over ranks they are averaged.
+  if (!slot.window.is_open() && world_size() > 1) begin_foreign_window(slot, optimizer);
+  const bool is_open = slot.window.is_open();
+  auto sums = is_open ? slot.window.sums() : WindowSums();
+  RankStatus status;
+  status.triggers = reduction_->triggers.load();
+  status.not_finite = !std::isfinite(sums.loss) || !std::isfinite(sums.weight);
+  status.has_gradient = slot.window.has_backward();
+  if (slot.reducer) {
+    auto outcome = slot.reducer->reduce(sums, status);
+    sums = outcome.sums;
+    reduction_->ranks = std::move(outcome.ranks);
+    end_first_update();
+  } else {
+    reduction_->ranks.assign(1, status);
+  }
+  auto outcome = is_open ? slot.window.close(sums, optimizer) : Gradients::kReady;
+  const bool is_scaled = slot.scaler && is_open && !slot.window.is_foreign();
+  if (outcome == Gradients::kReady && is_scaled &&
+      !slot.scaler->unscale(gradient_values(optimizer))) {
+    outcome = Gradients::kOverflow;
+  }
+  const bool may_overflow =
+      slot.reducer && !slot.scaler && options_.gradient_compression == GradientCompression::kFp16;
+  if (outcome == Gradients::kReady && may_overflow && !are_finite(gradient_values(optimizer))) {
+    outcome = Gradients::kOverflow;
+  }
+  slot.outcome = outcome;
+  return outcome;
+}
+
+void Accelerator::begin_foreign_window(Slot& slot, torch::optim::Optimizer& optimizer) {
+  std::vector<torch::Tensor> gradients;
+  const auto parameters = parameters_of(optimizer);
+  for (const auto& parameter : parameters) {
+    const auto& gradient = parameter.grad();
+    // A copy: it may be a view of the bucket that is about to be zeroed.
+    gradients.push_back(gradient.defined() ? gradient.clone() : gradient);
+  }
+  begin_window(slot, optimizer, /*is_shard=*/false);
+  for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].mutable_grad() = gradients[i];
+  slot.window.take_as_one();
+}
+
+bool Accelerator::can_be_late(const Slot& slot) const noexcept {
+  const bool wanted = options_.verdicts == Verdicts::kLate ||
+                      (options_.verdicts == Verdicts::kAuto && !device_.is_cpu());
+  // The first update agrees on what later ones go by, and shows how the optimizer is stepped.
+  if (!wanted || !slot.steps_by_flag || !slot.window.is_open() || slot.window.is_foreign()) {
+    return false;
+  }
+  if (slot.scaler || slot.window.has_shards()) return false;
+  if (world_size() == 1) return true;
+  return slot.reducer && !options_.share_devices &&
+         options_.gradient_compression != GradientCompression::kFp16 &&
+         options_.unused_parameters != UnusedParameters::kError;
+}
+
+Gradients Accelerator::reduce_late(Slot& slot, const torch::optim::Optimizer& optimizer) {
+  const torch::NoGradGuard no_grad;
+  slot.word = slot.window.sums_on(device_);
+  if (slot.reducer) {
+    RankStatus status;
+    status.triggers = reduction_->triggers.load();
+    status.has_gradient = slot.window.has_backward();
+    std::tie(slot.word, slot.word_reduction) = slot.reducer->reduce_late(slot.word, status);
+    slot.window.close(slot.word, optimizer);
+  } else {
+    slot.window.close(slot.word, optimizer);
+    const auto status = static_cast<double>(reduction_->triggers.load());
+    slot.word = torch::cat({slot.word, torch::full({1}, status, slot.word.options())});
+  }
+  const auto sums = slot.word.narrow(0, 0, 2);
+  const auto good = torch::isfinite(sums).all().logical_and(sums[1] > 0);
+  slot.suppressed = good.logical_not().to(torch::kFloat32);
+  slot.outcome = Gradients::kUndecided;
+  return Gradients::kUndecided;
+}
+
+void Accelerator::require_finite(const torch::optim::Optimizer& optimizer,
+                                 const torch::Tensor& norm) {
+  auto& slot = slot_of(optimizer);
+  if (!slot.suppressed.defined()) return;
+  slot.suppressed = slot.suppressed.maximum(torch::isfinite(norm).logical_not());
+}
+
+bool Accelerator::step(torch::optim::Optimizer& optimizer) {
+  const auto gradients = reduce_gradients(optimizer);
+  auto& slot = slot_of(optimizer);
+  if (gradients == Gradients::kUndecided) return step_undecided(slot, optimizer);
+  const bool ready = gradients == Gradients::kReady;
+  if (ready) {
+    slot.steps_by_flag = slot.fused_step && slot.fused_step->take({});
+    if (!slot.steps_by_flag) optimizer.step();
+  }
+  slot.reopen();
+  return ready;
+}
+
+bool Accelerator::step_undecided(Slot& slot, torch::optim::Optimizer& optimizer) {
+  slot.steps_by_flag = slot.fused_step->take(slot.suppressed);
+  // Its own step knows no flag.
+  if (!slot.steps_by_flag && host_scalar(slot.suppressed) == 0) optimizer.step();
+  send_verdict(slot, optimizer);
+  slot.reopen();
+  return true;
+}
+
+void Accelerator::send_verdict(Slot& slot, const torch::optim::Optimizer& optimizer) {
+  const torch::NoGradGuard no_grad;
+  const auto word = torch::cat({slot.word, slot.suppressed.to(torch::kFloat64).reshape({1})});
+  reduction_->late.push_back(
+      {&optimizer, slot.steps_by_flag, WordCopy(word, std::move(slot.word_reduction))});
+}
+
+Verdict Accelerator::take_verdict() {
+  auto& late = reduction_->late;
+  if (late.empty()) {
+    throw StateError(
+        "take_verdict: none is late; take one for each reduce_gradients() that gave "
+        "Gradients::kUndecided, after its step");
+  }
+  auto oldest = std::move(late.front());
+  late.pop_front();
+  const auto word = oldest.word.read();
+  auto [sums, ranks] = GradientReducer::read_word(word, world_size());
+  reduction_->ranks = std::move(ranks);
+  const bool suppressed = word.back() != 0;
+  if (oldest.by_flag) slot_of(*oldest.optimizer).fused_step->hear(suppressed);
+  return {oldest.optimizer, GradientWindow::verdict(sums), !suppressed, GradientWindow::mean(sums)};
+}
+
+void Accelerator::end_window(const torch::optim::Optimizer& optimizer) {
+  const auto found = reduction_->slots.find(&optimizer);
+  if (found == reduction_->slots.end()) return;
+  auto& slot = found->second;
+  if (slot.suppressed.defined()) {
+    slot.steps_by_flag = false;  // it stepped by itself, and is not left to a flag again
+    send_verdict(slot, optimizer);
+  }
+  slot.reopen();
+}
+
+}  // namespace torch_accelerated
