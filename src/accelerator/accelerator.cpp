@@ -274,7 +274,7 @@ void Accelerator::clip_gradient_value(torch::optim::Optimizer& optimizer, double
 }
 
 void Accelerator::discard(torch::optim::Optimizer& optimizer) {
-  slot_of(optimizer).reopen();
+  end_window(optimizer);
   zero_grad(optimizer);
 }
 

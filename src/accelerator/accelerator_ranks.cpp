@@ -242,6 +242,7 @@ void Accelerator::set_rows_count(bool count) noexcept {
 
 void Accelerator::close() {
   // Gradients leave the memory that is about to go.
+  reduction_->late.clear();
   reduction_->slots.clear();
   reduction_->buffers.clear();
   if (auto& layers = reduction_->sync_batch_norm->communicator) layers->close();

@@ -156,7 +156,7 @@ void Accelerator::end_window(const torch::optim::Optimizer& optimizer) {
   if (found == reduction_->slots.end()) return;
   auto& slot = found->second;
   if (slot.suppressed.defined()) {
-    slot.steps_by_flag = false;  // it stepped by itself, and is not left to a flag again
+    slot.steps_by_flag = false;  // it stepped by itself, or not at all: no flag is left to it again
     send_verdict(slot, optimizer);
   }
   slot.reopen();

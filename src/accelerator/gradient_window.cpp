@@ -63,7 +63,6 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
   const auto& numerator = loss.numerator();
   check_graph(numerator);
   check_position(position);
-  knows_rows_ = knows_rows_ && position.window_rows.has_value();
   if (position.is_borrowed) return lend(numerator, position);
   if (loss.is_over_rows()) {
     if (position.rows == 0) return skip(position);
@@ -96,14 +95,20 @@ void GradientWindow::lend(const torch::Tensor& numerator, const WindowPosition& 
 }
 
 void GradientWindow::skip(const WindowPosition& position) {
-  ++micro_batches_;
+  count(position);
   if (!expected_.is_alone()) expected_.begin(position, std::nullopt);
   if (position.is_shard) shards_.push({});
 }
 
+void GradientWindow::count(const WindowPosition& position) {
+  ++micro_batches_;
+  planned_ = position.micro_batches;
+  knows_rows_ = knows_rows_ && position.window_rows.has_value();
+}
+
 // @param weight  counts only where it is on the host or a mean is over rows.
 void GradientWindow::add(const Mean& loss, double weight, const WindowPosition& position) {
-  ++micro_batches_;
+  count(position);
   has_backward_ = true;
   const auto& numerator = loss.numerator();
   const double factor = loss.is_over_rows() ? weight : 1.0;
@@ -163,10 +168,17 @@ Gradients GradientWindow::close(const WindowSums& sums, const torch::optim::Opti
   return decided;
 }
 
+// Whether the sum of weights is the expected one, as far as the host can tell. Ranks whose losses
+// are means over rows have it when all of the window's micro-batches have come.
+bool GradientWindow::has_expected_weight() const noexcept {
+  if (expected_.is_weighted()) return false;
+  if (expected_.is_alone()) return host_.weight == expected_.value();
+  return knows_rows_ && micro_batches_ == planned_;
+}
+
 void GradientWindow::close(const torch::Tensor& sums,
                            const torch::optim::Optimizer& optimizer) const {
-  // Of rows that are known beforehand the sum is what was expected.
-  if (knows_rows_ && !expected_.is_weighted()) return;
+  if (has_expected_weight()) return;
   multiply_gradients(optimizer, expected_.value() / sums[1]);
 }
 
@@ -180,6 +192,7 @@ void GradientWindow::reopen() noexcept {
   has_backward_ = false;
   is_foreign_ = false;
   knows_rows_ = true;
+  planned_ = 0;
 }
 
 }  // namespace torch_accelerated

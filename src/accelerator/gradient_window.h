@@ -81,6 +81,7 @@ class GradientWindow {
   const ExpectedWeight& expected() const noexcept { return expected_; }
 
  private:
+  bool has_expected_weight() const noexcept;
   void lend(const torch::Tensor& numerator, const WindowPosition& position);
 
   struct AddSums {
@@ -90,6 +91,7 @@ class GradientWindow {
     }
   };
 
+  void count(const WindowPosition& position);
   void add(const Mean& loss, double weight, const WindowPosition& position);
 
   ExpectedWeight expected_;
@@ -101,7 +103,8 @@ class GradientWindow {
   std::int64_t micro_batches_ = 0;
   bool has_backward_ = false;
   bool is_foreign_ = false;
-  bool knows_rows_ = true;  // of the whole window, in each of its micro-batches
+  bool knows_rows_ = true;    // of the whole window, in each of its micro-batches
+  std::int64_t planned_ = 0;  // micro-batches of the window
 };
 
 }  // namespace torch_accelerated

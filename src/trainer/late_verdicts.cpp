@@ -12,8 +12,8 @@ namespace torch_accelerated {
 // Not where what comes right after an update depends on it: whether its means count, whether other
 // ranks have more rows. The rest is for the accelerator to know.
 bool TrainerState::verdict_may_be_late() const {
-  return run->position.is_last && config->non_finite != NonFinite::kSkip &&
-         !run->sharing.is_per_rank && config->deterministic_shards == 0;
+  return config->non_finite != NonFinite::kSkip && !run->sharing.is_per_rank &&
+         config->deterministic_shards == 0;
 }
 
 void Trainer::hear_verdicts(Updates updates) {

@@ -85,16 +85,21 @@ class SweepRecorder : public Callback {
   double best_ = 0;
 };
 
-// A Trainer with other callbacks and another history, until it is given back as it was.
+// A Trainer with other callbacks and another history, and whose host hears each loss with its
+// update, until it is given back as it was.
 class BorrowedTrainer {
  public:
   BorrowedTrainer(Trainer& trainer, CallbackList callbacks)
       : trainer_(trainer),
         snapshot_(trainer.model().module(), trainer.optimizer()),
         history_(trainer.use_history(std::make_unique<InMemoryHistory>())),
-        callbacks_(std::exchange(trainer.callbacks(), std::move(callbacks))) {}
+        callbacks_(std::exchange(trainer.callbacks(), std::move(callbacks))),
+        verdicts_(trainer.accelerator().options().verdicts) {
+    trainer.accelerator().set_verdicts(Verdicts::kAtOnce);
+  }
 
   ~BorrowedTrainer() {
+    trainer_.accelerator().set_verdicts(verdicts_);
     trainer_.callbacks() = std::move(callbacks_);
     trainer_.use_history(std::move(history_));
     snapshot_.give_back();
@@ -108,6 +113,7 @@ class BorrowedTrainer {
   TrainingSnapshot snapshot_;
   std::unique_ptr<History> history_;
   CallbackList callbacks_;
+  Verdicts verdicts_;
 };
 
 SchedulerFactory sweep_schedule(const LearningRateFinderOptions& options) {

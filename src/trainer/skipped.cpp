@@ -56,7 +56,7 @@ StepOutput Trainer::skip_step(const Batch& batch) {
   }
   for (auto* optimizer : order) {
     accelerator().skip_backward(*optimizer, run.position);
-    if (run.position.is_last) complete_update(*optimizer);
+    if (run.position.is_last) complete_update(*optimizer, state_->verdict_may_be_late());
   }
   return {};
 }

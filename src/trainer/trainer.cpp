@@ -193,12 +193,12 @@ void Trainer::optimize(const Mean& loss, torch::optim::Optimizer& optimizer) {
     run.order.push_back(&optimizer);
   }
   backward_step(loss, optimizer);
-  if (run.position.is_last) complete_update(optimizer);
+  if (run.position.is_last) complete_update(optimizer, state_->verdict_may_be_late());
 }
 
-void Trainer::complete_update(torch::optim::Optimizer& optimizer) {
+void Trainer::complete_update(torch::optim::Optimizer& optimizer, bool may_be_late) {
   auto& run = *state_->run;
-  const auto gradients = accelerator().reduce_gradients(optimizer, state_->verdict_may_be_late());
+  const auto gradients = accelerator().reduce_gradients(optimizer, may_be_late);
   run.reduced = true;
   const bool is_undecided = gradients == Gradients::kUndecided;
   if (is_undecided) run.undecided.push_back({state_->progress.update, state_->progress.epoch});
@@ -268,7 +268,7 @@ bool Trainer::close_open_windows() {
     if (!is_open) {
       accelerator().skip_backward(*slot.optimizer, {.rows = 0, .micro_batches = state_->window()});
     }
-    complete_update(*slot.optimizer);
+    complete_update(*slot.optimizer, /*may_be_late=*/false);
     any = true;
   }
   if (any) end_update();

@@ -107,5 +107,24 @@ TEST(Gan, ACompanionIsPutIntoEvalModeWithTheModel) {
   EXPECT_TRUE(discriminator->is_training());
 }
 
+// Each update has two verdicts.
+TEST(Gan, TrainsToTheSameBitsWhereVerdictsAreLate) {
+  const auto trained = [](ta::Verdicts verdicts) {
+    ta::Accelerator accelerator({.device = "cpu", .verdicts = verdicts});
+    auto generator = make_generator();
+    auto discriminator = make_discriminator();
+    torch::optim::Adam generator_optimizer(generator->parameters(), 0.01);
+    torch::optim::Adam discriminator_optimizer(discriminator->parameters(), 0.02);
+    GanTrainer trainer(generator, generator_optimizer, discriminator, discriminator_optimizer,
+                       &accelerator);
+    trainer.train(points(24), {.num_epochs = 2, .per_device_batch_size = 4});
+    return std::pair(generator, discriminator);
+  };
+  const auto [generator, discriminator] = trained(ta::Verdicts::kLate);
+  const auto [their_generator, their_discriminator] = trained(ta::Verdicts::kAtOnce);
+  EXPECT_TRUE(equal_bits(*generator, *their_generator));
+  EXPECT_TRUE(equal_bits(*discriminator, *their_discriminator));
+}
+
 }  // namespace
 }  // namespace tests::gan_test

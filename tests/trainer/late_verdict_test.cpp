@@ -316,6 +316,66 @@ TEST(LateVerdicts, AreAtOnceWhereUpdatesAreSkipped) {
   EXPECT_THAT(skipped, testing::ElementsAre(false, false, false, false, true, false));
 }
 
+// Of 12 rows that were announced 8 come; the gradients are theirs.
+TEST(LateVerdicts, DivideByTheRowsThatHaveCome) {
+  const auto trained = [](ta::Verdicts verdicts) {
+    Objects run(verdicts);
+    run.accelerator.prepare(run.optimizer);
+    for (int update = 0; update < 4; ++update) {
+      for (const bool is_last : {false, true}) {
+        const auto batch =
+            tiny_batch(4, static_cast<std::uint64_t>(2 * update + (is_last ? 1 : 0)));
+        const auto loss = torch::mse_loss(run.net->forward(batch["data"]), batch["target"]);
+        run.accelerator.backward(
+            loss, run.optimizer,
+            {.rows = 4, .window_rows = 12, .micro_batches = 2, .is_last = is_last});
+      }
+      const bool late = run.accelerator.reduce_gradients(run.optimizer, /*may_be_late=*/true) ==
+                        ta::Gradients::kUndecided;
+      EXPECT_EQ(late, verdicts == kLate && update > 0);
+      run.accelerator.step(run.optimizer);
+      if (late) {
+        EXPECT_TRUE(run.accelerator.take_verdict().is_usable);
+      }
+      run.optimizer.zero_grad();
+    }
+    return run.net;
+  };
+  EXPECT_TRUE(equal_bits(*trained(kLate), *trained(kAtOnce)));
+}
+
+TEST(LateVerdicts, AreSentOfAWindowThatIsDiscarded) {
+  Objects run(kLate);
+  run.accelerator.prepare(run.optimizer);
+  const auto batch = tiny_batch(4);
+  const auto backward = [&] {
+    run.accelerator.backward(torch::mse_loss(run.net->forward(batch["data"]), batch["target"]),
+                             run.optimizer);
+  };
+  backward();
+  run.accelerator.step(run.optimizer);
+  backward();
+  ASSERT_EQ(run.accelerator.reduce_gradients(run.optimizer, true), ta::Gradients::kUndecided);
+  run.accelerator.discard(run.optimizer);
+  EXPECT_TRUE(run.accelerator.take_verdict().is_usable);
+  for (const auto step : steps_of(run.optimizer)) EXPECT_EQ(step, 1);
+}
+
+TEST(LateVerdicts, AreAtOnceForASweepOfLearningRates) {
+  const auto swept = [](ta::Verdicts verdicts) {
+    Objects run(verdicts);
+    WithFactor trainer(run, always_one);
+    const auto result = ta::find_learning_rate(
+        trainer, tiny_batch(64), {.updates = 20, .train = {.per_device_batch_size = 4}});
+    EXPECT_EQ(run.accelerator.options().verdicts, verdicts);
+    return result;
+  };
+  const auto late = swept(kLate);
+  const auto at_once = swept(kAtOnce);
+  EXPECT_EQ(late.losses, at_once.losses);
+  EXPECT_EQ(late.rates, at_once.rates);
+}
+
 TEST(LateVerdicts, AreRefusedWhereNoneIsLate) {
   ta::Accelerator accelerator({.device = "cpu", .verdicts = kLate});
   EXPECT_THAT(message_of<ta::StateError>([&] { accelerator.take_verdict(); }),

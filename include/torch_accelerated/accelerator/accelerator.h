@@ -182,7 +182,7 @@ class Accelerator {
   bool has_open_window(const torch::optim::Optimizer& optimizer) const noexcept;
 
   /// Makes the gradients those of the window's mean loss, over all ranks; the first thing after the
-  /// last backward. Collective, as the next four are where they have to reduce first.
+  /// last backward. Collective, as `step` is where it has to reduce first.
   /// @param may_be_late  Lets it return without waiting for the device, with Gradients::kUndecided;
   ///                     the verdict is then to be taken later, in the order of these calls.
   Gradients reduce_gradients(torch::optim::Optimizer& optimizer, bool may_be_late = false);
@@ -190,6 +190,10 @@ class Accelerator {
   /// Of an undecided window: keeps it from the weights also where `norm`, a scalar tensor on the
   /// device, isn't finite.
   void require_finite(const torch::optim::Optimizer& optimizer, const torch::Tensor& norm);
+
+  /// AcceleratorOptions::verdicts from the next update on; the same on all ranks. For a program
+  /// that goes by each update's loss as soon as it has ended.
+  void set_verdicts(Verdicts verdicts) noexcept { options_.verdicts = verdicts; }
 
   /// The oldest verdict that is late; waits for it. Triggers are then those of its update.
   /// @throws StateError  there is none.
@@ -219,7 +223,7 @@ class Accelerator {
   /// The ranks whose loss was not finite in the last reduction.
   std::vector<int> ranks_not_finite() const;
 
-  /// The mean loss of the window whose gradients have just been reduced.
+  /// The mean loss of the window whose gradients have just been reduced, if they aren't undecided.
   double window_loss(const torch::optim::Optimizer& optimizer) const noexcept;
 
   /// What `optimizer`'s losses are multiplied by in their backward; 1 but with

@@ -228,7 +228,7 @@ class Trainer {
   bool is_skipped() const;
   StepOutput skip_step(const Batch& batch);
   StepOutput step_on_borrowed(const Batch& batch);
-  void complete_update(torch::optim::Optimizer& optimizer);
+  void complete_update(torch::optim::Optimizer& optimizer, bool may_be_late);
   void note_update(const torch::optim::Optimizer& optimizer, Gradients gradients);
   bool is_usable(const torch::optim::Optimizer& optimizer, Gradients gradients,
                  const torch::Tensor& norm);
