@@ -109,7 +109,7 @@ def pytorch(work, data_path, compiled=False):
     return clock, loss_sum / work.total
 
 
-def pytorch_accelerated(work, data_path, bar=True):
+def pytorch_accelerated(work, data_path, as_it_comes=True):
     from pytorch_accelerated import Trainer
     from pytorch_accelerated.callbacks import ProgressBarCallback
     from pytorch_accelerated.trainer import DEFAULT_CALLBACKS
@@ -130,14 +130,14 @@ def pytorch_accelerated(work, data_path, bar=True):
         network.model,
         network.loss_function,
         network.optimizer,
-        callbacks=[c for c in DEFAULT_CALLBACKS if bar or c is not ProgressBarCallback],
+        callbacks=[c for c in DEFAULT_CALLBACKS if as_it_comes or c is not ProgressBarCallback],
     )
-    # Without workers of its own, as all others.
+    # As it comes, its loader has a worker process for each core.
     trainer.train(
         work.dataset(),
         num_epochs=1,
         per_device_batch_size=work.batch_size,
-        train_dataloader_kwargs={"num_workers": 0},
+        train_dataloader_kwargs={} if as_it_comes else {"num_workers": 0},
     )
     return clock, trainer.run_history.get_latest_metric("train_loss_epoch")
 
@@ -216,7 +216,7 @@ CONTENDERS = {
     "PyTorch": pytorch,
     "torch-compile": lambda *args: pytorch(*args, compiled=True),
     "pytorch-accelerated": pytorch_accelerated,
-    "pytorch-accelerated-without-bar": lambda *args: pytorch_accelerated(*args, bar=False),
+    "pytorch-accelerated-without-bar": lambda *args: pytorch_accelerated(*args, as_it_comes=False),
     "accelerate": accelerate,
     "lightning": lightning,
     "lightning-without-bar": lambda *args: lightning(*args, bar=False),
