@@ -83,6 +83,16 @@ if(NOT TORCH_ACCELERATED_MPI STREQUAL "OFF")
   endif()
 endif()
 
+# CUDA's runtime headers, which nccl.h and those of CUDA graphs include: a toolkit has them, and so has
+# NVIDIA's wheel beside torch.
+file(GLOB nvidia_includes "${LibTorch_NVIDIA_DIR}/*/include")
+find_path(
+  TORCH_ACCELERATED_CUDART_INCLUDE cuda_runtime.h
+  HINTS ${nvidia_includes}
+  PATHS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda
+  PATH_SUFFIXES include)
+mark_as_advanced(TORCH_ACCELERATED_CUDART_INCLUDE)
+
 set(TORCH_ACCELERATED_HAS_NCCL FALSE)
 if(NOT TORCH_ACCELERATED_NCCL STREQUAL "OFF")
   # LibTorch's own first: two NCCLs in a program don't work.
@@ -92,14 +102,7 @@ if(NOT TORCH_ACCELERATED_NCCL STREQUAL "OFF")
   get_filename_component(nccl_include "${nccl_header}" DIRECTORY)
   find_library(TORCH_ACCELERATED_NCCL_LIBRARY NAMES libnccl.so.2 nccl
                HINTS "${LibTorch_NVIDIA_DIR}/nccl/lib" "${nccl_include}/../lib" "${nccl_include}/../lib64")
-  # nccl.h includes CUDA's runtime headers: a toolkit has them, and so has NVIDIA's wheel beside torch.
-  file(GLOB nvidia_includes "${LibTorch_NVIDIA_DIR}/*/include")
-  find_path(
-    TORCH_ACCELERATED_CUDART_INCLUDE cuda_runtime.h
-    HINTS ${nvidia_includes}
-    PATHS ENV CUDA_HOME ENV CUDA_PATH /usr/local/cuda
-    PATH_SUFFIXES include)
-  mark_as_advanced(TORCH_ACCELERATED_NCCL_INCLUDE TORCH_ACCELERATED_NCCL_LIBRARY TORCH_ACCELERATED_CUDART_INCLUDE)
+  mark_as_advanced(TORCH_ACCELERATED_NCCL_INCLUDE TORCH_ACCELERATED_NCCL_LIBRARY)
   if(TORCH_ACCELERATED_NCCL_INCLUDE AND TORCH_ACCELERATED_NCCL_LIBRARY AND TORCH_ACCELERATED_CUDART_INCLUDE)
     set(TORCH_ACCELERATED_HAS_NCCL TRUE)
   elseif(TORCH_ACCELERATED_NCCL STREQUAL "ON")

@@ -50,6 +50,7 @@ void check_options(const AcceleratorOptions& options, c10::Device device, Commun
   contract.add("gradient_compression", to_string(options.gradient_compression));
   contract.add("channels_last", options.channels_last ? "yes" : "no");
   contract.add("fused_optimizers", options.fused_optimizers ? "yes" : "no");
+  contract.add("capture_graph", options.capture_graph ? "yes" : "no");
   contract.add("verdicts", concat(static_cast<int>(options.verdicts)));
   contract.add("share_devices", options.share_devices ? "yes" : "no");
   contract.add("bucket_bytes", concat(options.bucket_bytes));
@@ -90,6 +91,7 @@ Accelerator::Accelerator(World world, const AcceleratorOptions& options)
     choose_communicators();
     be_patient();
   }
+  together("Accelerator", [&] { check_graphs(); });
   // As with threads: not for a program that has its own way with the process.
   keeps_host_memory_ =
       options_.keep_host_memory && device_.is_cpu() && !world_.is_callers && keep_freed_memory();
@@ -129,12 +131,20 @@ std::unique_ptr<DataLoader> Accelerator::prepare(Dataset dataset, DataLoaderOpti
 }
 
 void Accelerator::prepare(torch::optim::Optimizer& optimizer) {
-  slot_of(optimizer).fused_step = options_.fused_optimizers ? make_fused_step(optimizer) : nullptr;
+  auto& fused_step = slot_of(optimizer).fused_step;
+  fused_step = options_.fused_optimizers ? make_fused_step(optimizer) : nullptr;
+  forget_graphs();
+  if (!options_.capture_graph || fused_step) return;
+  throw ArgumentError(
+      "prepare: capture_graph needs optimizers that step through fused kernels; give exactly a "
+      "torch::optim::SGD, Adam or AdamW, no class that is derived from them, or set capture_graph "
+      "to false");
 }
 
 std::string Accelerator::step_description(const torch::optim::Optimizer& optimizer) const {
   const auto slot = reduction_->slots.find(&optimizer);
-  return slot != reduction_->slots.end() && slot->second.fused_step ? "fused" : "plain";
+  if (slot == reduction_->slots.end() || !slot->second.fused_step) return "plain";
+  return options_.capture_graph ? "fused, captured" : "fused";
 }
 
 Batch Accelerator::to_device(Batch batch) const {
@@ -149,7 +159,8 @@ Batch Accelerator::to_device(Batch batch) const {
 
 Accelerator::Slot& Accelerator::slot_of(const torch::optim::Optimizer& optimizer) {
   auto* control = world_size() > 1 ? world_.control.get() : nullptr;
-  const auto [slot, is_new] = reduction_->slots.try_emplace(&optimizer, control);
+  const auto [slot, is_new] =
+      reduction_->slots.try_emplace(&optimizer, control, !options_.capture_graph);
   if (is_new && mixed_precision() == MixedPrecision::kFp16) {
     slot->second.scaler.emplace(options_.loss_scaling, device_);
   }
@@ -183,6 +194,10 @@ void Accelerator::backward(const Mean& loss, torch::optim::Optimizer& optimizer,
                        only_own_parameters ? std::optional(parameters_of(optimizer)) : std::nullopt,
                        slot.scaler ? &*slot.scaler : nullptr);
   if (position.is_shard) slot.reducer->end_shard();
+  if (is_recording_) {
+    leave_to_replay(
+        [&slot, progress = slot.window.progress()] { slot.window.set_progress(progress); });
+  }
 }
 
 void Accelerator::skip_backward(torch::optim::Optimizer& optimizer,
@@ -191,6 +206,10 @@ void Accelerator::skip_backward(torch::optim::Optimizer& optimizer,
   begin_window(slot, optimizer, position.is_shard);
   slot.window.skip(position);
   if (position.is_shard) slot.reducer->end_shard();
+  if (is_recording_) {
+    leave_to_replay(
+        [&slot, progress = slot.window.progress()] { slot.window.set_progress(progress); });
+  }
 }
 
 bool Accelerator::has_open_window(const torch::optim::Optimizer& optimizer) const noexcept {
@@ -280,6 +299,7 @@ void Accelerator::discard(torch::optim::Optimizer& optimizer) {
 
 void Accelerator::release(const torch::optim::Optimizer& optimizer) noexcept {
   std::erase_if(reduction_->late, [&](const auto& late) { return late.optimizer == &optimizer; });
+  forget_graphs();
   // Not kept for later: which optimizer stands where in memory differs between ranks.
   reduction_->slots.erase(&optimizer);
 }

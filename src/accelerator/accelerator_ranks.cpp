@@ -55,12 +55,24 @@ void Accelerator::prepare(torch::nn::Module& module, const std::string& name) {
   for (const auto& item : named_tensors(module, name)) {
     reduction_->names[item.value.unsafeGetTensorImpl()] = item.name;
   }
+  if (options_.capture_graph) {
+    reduction_->modules[&module] = module.weak_from_this();
+    for (const auto& part : module.modules(/*include_self=*/false)) {
+      reduction_->modules[part.get()] = part;
+    }
+  }
   if (world_size() == 1) return;
   auto& group = reduction_->sync_batch_norm;
   const auto layers = connect_sync_batch_norm(module, group);
   Contract contract("prepare");
   add_module(contract, module, name);
   contract.add("SyncBatchNorm layers", concat(layers));
+  if (layers > 0 && options_.capture_graph) {
+    contract.refuse(
+        "capture_graph can't be had with SyncBatchNorm, whose ranks meet on the host; take "
+        "BatchNorm, or set capture_graph to false",
+        ExitCode::kOptions);
+  }
   contract.check(*world_.control);
   if (layers > 0 && !group->communicator) group->communicator = world_.control->duplicate();
   const torch::NoGradGuard no_grad;

@@ -15,10 +15,17 @@
 
 namespace torch_accelerated {
 
+// What the host will hear: the window's word, and whether its step was suppressed.
+torch::Tensor Accelerator::word_of(const Slot& slot) {
+  const torch::NoGradGuard no_grad;
+  return torch::cat({slot.word, slot.suppressed.to(torch::kFloat64).reshape({1})});
+}
+
 Gradients Accelerator::reduce_gradients(torch::optim::Optimizer& optimizer, bool may_be_late) {
   auto& slot = slot_of(optimizer);
   if (slot.outcome) return *slot.outcome;
   if (may_be_late && can_be_late(slot)) return reduce_late(slot, optimizer);
+  if (is_recording_) throw StateError("the host waits for what this update's gradients add up to");
   // Gradients that came about elsewhere are taken as they are; over ranks they are averaged.
   if (!slot.window.is_open() && world_size() > 1) begin_foreign_window(slot, optimizer);
   const bool is_open = slot.window.is_open();
@@ -64,8 +71,9 @@ void Accelerator::begin_foreign_window(Slot& slot, torch::optim::Optimizer& opti
 }
 
 bool Accelerator::can_be_late(const Slot& slot) const noexcept {
-  const bool wanted = options_.verdicts == Verdicts::kLate ||
-                      (options_.verdicts == Verdicts::kAuto && !device_.is_cpu());
+  const bool wanted =
+      options_.verdicts == Verdicts::kLate ||
+      (options_.verdicts == Verdicts::kAuto && (!device_.is_cpu() || options_.capture_graph));
   // The first update agrees on what later ones go by, and shows how the optimizer is stepped.
   if (!wanted || !slot.steps_by_flag || !slot.window.is_open() || slot.window.is_foreign()) {
     return false;
@@ -80,22 +88,31 @@ bool Accelerator::can_be_late(const Slot& slot) const noexcept {
 Gradients Accelerator::reduce_late(Slot& slot, const torch::optim::Optimizer& optimizer) {
   const torch::NoGradGuard no_grad;
   slot.word = slot.window.sums_on(device_);
+  const auto status = status_on_device(slot);
   if (slot.reducer) {
-    RankStatus status;
-    status.triggers = reduction_->triggers.load();
-    status.has_gradient = slot.window.has_backward();
     std::tie(slot.word, slot.word_reduction) = slot.reducer->reduce_late(slot.word, status);
     slot.window.close(slot.word, optimizer);
   } else {
     slot.window.close(slot.word, optimizer);
-    const auto status = static_cast<double>(reduction_->triggers.load());
-    slot.word = torch::cat({slot.word, torch::full({1}, status, slot.word.options())});
+    slot.word = torch::cat({slot.word, status.reshape({1})});
   }
   const auto sums = slot.word.narrow(0, 0, 2);
   const auto good = torch::isfinite(sums).all().logical_and(sums[1] > 0);
   slot.suppressed = good.logical_not().to(torch::kFloat32);
   slot.outcome = Gradients::kUndecided;
   return Gradients::kUndecided;
+}
+
+// This rank's status as the reducers pack it, (), float64.
+torch::Tensor Accelerator::status_on_device(const Slot& slot) {
+  const auto packed = [this, has_gradient = slot.window.has_backward()] {
+    RankStatus status;
+    status.triggers = reduction_->triggers.load();
+    status.has_gradient = has_gradient;
+    return GradientReducer::packed(status);
+  };
+  if (is_recording_) return reduction_->graphs->numbers().add(packed);
+  return torch::full({}, packed(), slot.word.options());
 }
 
 void Accelerator::require_finite(const torch::optim::Optimizer& optimizer,
@@ -119,6 +136,7 @@ bool Accelerator::step(torch::optim::Optimizer& optimizer) {
 }
 
 bool Accelerator::step_undecided(Slot& slot, torch::optim::Optimizer& optimizer) {
+  if (is_recording_) return record_step(slot, optimizer);
   slot.steps_by_flag = slot.fused_step->take(slot.suppressed);
   // Its own step knows no flag.
   if (!slot.steps_by_flag && host_scalar(slot.suppressed) == 0) optimizer.step();
@@ -127,11 +145,22 @@ bool Accelerator::step_undecided(Slot& slot, torch::optim::Optimizer& optimizer)
   return true;
 }
 
+bool Accelerator::record_step(Slot& slot, torch::optim::Optimizer& optimizer) {
+  leave_to_replay(slot.fused_step->record(slot.suppressed, reduction_->graphs->numbers()));
+  leave_to_replay([this, &slot, &optimizer, word = word_of(slot)] {
+    // Recorded reductions can't be waited for, but one of nothing, which ends after them.
+    auto reduction = slot.reducer ? world_.gradients->start_all_reduce({}) : nullptr;
+    reduction_->late.push_back(
+        {&optimizer, /*by_flag=*/true, WordCopy(word, std::move(reduction))});
+    slot.reopen();
+  });
+  slot.reopen();
+  return true;
+}
+
 void Accelerator::send_verdict(Slot& slot, const torch::optim::Optimizer& optimizer) {
-  const torch::NoGradGuard no_grad;
-  const auto word = torch::cat({slot.word, slot.suppressed.to(torch::kFloat64).reshape({1})});
   reduction_->late.push_back(
-      {&optimizer, slot.steps_by_flag, WordCopy(word, std::move(slot.word_reduction))});
+      {&optimizer, slot.steps_by_flag, WordCopy(word_of(slot), std::move(slot.word_reduction))});
 }
 
 Verdict Accelerator::take_verdict() {
@@ -155,6 +184,9 @@ void Accelerator::end_window(const torch::optim::Optimizer& optimizer) {
   const auto found = reduction_->slots.find(&optimizer);
   if (found == reduction_->slots.end()) return;
   auto& slot = found->second;
+  if (slot.suppressed.defined() && is_recording_) {
+    throw StateError("an optimizer that is stepped by other code than the accelerator's");
+  }
   if (slot.suppressed.defined()) {
     slot.steps_by_flag = false;  // it stepped by itself, or not at all: no flag is left to it again
     send_verdict(slot, optimizer);

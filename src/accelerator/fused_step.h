@@ -7,6 +7,8 @@
 
 namespace torch_accelerated {
 
+class HostNumbers;
+
 /// Takes an optimizer's steps through ATen's fused kernels, one for all of a group's tensors. What
 /// the optimizer keeps of its parameters stays where its own `step` keeps it, so that either may
 /// follow the other.
@@ -21,9 +23,19 @@ class FusedStep {
   ///         that lie in memory otherwise than their parameters.
   virtual bool take(const at::Tensor& suppressed) = 0;
 
-  /// Takes note of it when the oldest of the steps that `take` was given a flag for has turned out
-  /// to be `suppressed` or not.
+  /// Asks the device for such a step while that is being recorded. Rates and counts are among
+  /// `numbers`; all else that the optimizer was told stays as it is now.
+  /// @return what the host has to do at each replay.
+  /// @throws StateError  `take` wouldn't take it, or it is the first step of a parameter.
+  virtual std::function<void()> record(const at::Tensor& suppressed, HostNumbers& numbers) = 0;
+
+  /// Takes note of it when the oldest of the steps with a flag has turned out to be `suppressed` or
+  /// not.
   virtual void hear(bool suppressed) = 0;
+
+  /// Adds what a recorded step would not notice: where tensors lie, which of them are trained, and
+  /// what the optimizer was told beside its rates.
+  virtual void add_fixed(std::vector<std::uint64_t>& fixed) = 0;
 };
 
 /// Steps of exactly a torch::optim::SGD, Adam or AdamW, which outlives them; null for any other

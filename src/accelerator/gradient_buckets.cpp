@@ -114,6 +114,15 @@ bool GradientBuckets::has_gradient(std::size_t index) const {
   return place.found || place.view._version() != place.version;
 }
 
+void GradientBuckets::note_replay(const std::vector<bool>& found) {
+  for (std::size_t i = 0; i < places_.size(); ++i) {
+    auto& place = places_[i];
+    place.parameter.mutable_grad() = place.view;
+    place.version = place.view._version();
+    place.found = found[i];
+  }
+}
+
 void GradientBuckets::drop(std::size_t index) { places_[index].parameter.mutable_grad().reset(); }
 
 GradientBuckets::~GradientBuckets() {

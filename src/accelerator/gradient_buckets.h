@@ -46,6 +46,10 @@ class GradientBuckets {
   /// Whether a gradient has been added to that of parameter `index` since `attach`.
   bool has_gradient(std::size_t index) const;
 
+  /// Where a recorded window has come to: each gradient is its view, with a gradient in those of
+  /// `found`.
+  void note_replay(const std::vector<bool>& found);
+
   /// Leaves parameter `index` without a gradient, as a backward that never reaches it does.
   void drop(std::size_t index);
 

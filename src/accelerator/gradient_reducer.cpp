@@ -34,11 +34,6 @@ std::optional<torch::Dtype> dtype_of(GradientCompression compression) {
   return std::nullopt;
 }
 
-double packed(const RankStatus& status) {
-  return static_cast<double>((status.triggers & kTriggers) | (status.not_finite ? kNotFinite : 0U) |
-                             (status.has_gradient ? kHasGradient : 0U));
-}
-
 RankStatus unpacked(double packed) {
   const auto bits = static_cast<unsigned>(packed);
   return {bits & kTriggers, (bits & kNotFinite) != 0, (bits & kHasGradient) != 0};
@@ -203,6 +198,7 @@ GradientReducer::Outcome GradientReducer::reduce(const WindowSums& mine, const R
   finish()->wait_on_host();  // the host is about to read it, and not for longer than the timeout
   wire_->unpack();
   host_word_.copy_(word_);
+  lacked_any_ = !has_all_gradients();
   const std::span<const double> word(host_word_.const_data_ptr<double>(),
                                      static_cast<std::size_t>(host_word_.numel()));
   drop_unused(word);
@@ -212,7 +208,7 @@ GradientReducer::Outcome GradientReducer::reduce(const WindowSums& mine, const R
 }
 
 std::pair<torch::Tensor, std::unique_ptr<Pending>> GradientReducer::reduce_late(
-    const torch::Tensor& sums, const RankStatus& status) {
+    const torch::Tensor& sums, const torch::Tensor& status) {
   const torch::NoGradGuard no_grad;
   buckets_->collect();
   write_word(sums, status);
@@ -220,11 +216,23 @@ std::pair<torch::Tensor, std::unique_ptr<Pending>> GradientReducer::reduce_late(
   with_word->wait();
   wire_->unpack();
   if (word_.is_cpu()) with_word.reset();  // it is there
-  bool lacks_any = false;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) lacks_any |= !buckets_->has_gradient(i);
+  lacked_any_ = !has_all_gradients();
   // Whether any other rank has it is for this rank alone to know: nothing waits for it in turn.
-  if (lacks_any) drop_unused(WordCopy(word_, std::exchange(with_word, nullptr)).read());
+  if (lacked_any_) drop_unused(WordCopy(word_, std::exchange(with_word, nullptr)).read());
   return {word_, std::move(with_word)};
+}
+
+std::vector<bool> GradientReducer::has_gradient() const {
+  std::vector<bool> has(parameters_.size());
+  for (std::size_t i = 0; i < has.size(); ++i) has[i] = buckets_->has_gradient(i);
+  return has;
+}
+
+bool GradientReducer::has_all_gradients() const {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (!buckets_->has_gradient(i)) return false;
+  }
+  return true;
 }
 
 void GradientReducer::write_word(const WindowSums& mine, const RankStatus& status) {
@@ -239,18 +247,23 @@ void GradientReducer::write_word(const WindowSums& mine, const RankStatus& statu
   word_.copy_(host_word_);
 }
 
-void GradientReducer::write_word(const torch::Tensor& sums, const RankStatus& status) {
+void GradientReducer::write_word(const torch::Tensor& sums, const torch::Tensor& status) {
   word_.zero_();
   word_.narrow(0, kLoss, 2).copy_(sums);
   const auto bad = torch::isfinite(sums).all().logical_not();
   word_.select(0, kStatuses + communicator_.rank())
-      .copy_(bad.to(torch::kFloat64) * static_cast<double>(kNotFinite) + packed(status));
+      .copy_(status.add(bad, static_cast<double>(kNotFinite)));
   const auto counts = word_.narrow(0, kStatuses + communicator_.size(),
                                    static_cast<std::int64_t>(parameters_.size()));
   counts.fill_(1);
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (!buckets_->has_gradient(i)) counts.select(0, static_cast<std::int64_t>(i)).zero_();
   }
+}
+
+double GradientReducer::packed(const RankStatus& status) {
+  return static_cast<double>((status.triggers & kTriggers) | (status.not_finite ? kNotFinite : 0U) |
+                             (status.has_gradient ? kHasGradient : 0U));
 }
 
 GradientReducer::Outcome GradientReducer::read_word(std::span<const double> word, int ranks) {

@@ -71,10 +71,22 @@ class GradientReducer {
   Outcome reduce(const WindowSums& mine, const RankStatus& status);
 
   /// The same without waiting for a device, but for a parameter that this rank has no gradient of.
-  /// @param sums  (2), float64, on the device: the window's loss and weight.
+  /// @param sums    (2), float64, on the device: the window's loss and weight.
+  /// @param status  (), float64, on the device: this rank's, packed.
   /// @return the word on the device, and what waits for it there.
   std::pair<torch::Tensor, std::unique_ptr<Pending>> reduce_late(const torch::Tensor& sums,
-                                                                 const RankStatus& status);
+                                                                 const torch::Tensor& status);
+
+  /// A status as one number.
+  static double packed(const RankStatus& status);
+
+  /// Which parameters have a gradient in the window in progress, and the same again where what gave
+  /// them theirs was recorded and has been replayed.
+  std::vector<bool> has_gradient() const;
+  void note_replay(const std::vector<bool>& has_gradient) { buckets_->note_replay(has_gradient); }
+
+  /// Whether this rank had no gradient for some parameter in the last reduction.
+  bool lacked_any() const noexcept { return lacked_any_; }
 
   /// What a word says that comes from so many ranks.
   static Outcome read_word(std::span<const double> word, int ranks);
@@ -92,8 +104,9 @@ class GradientReducer {
   void start(std::size_t bucket);
   std::unique_ptr<Pending> finish();
   void agree_on_order();
+  bool has_all_gradients() const;
   void write_word(const WindowSums& mine, const RankStatus& status);
-  void write_word(const torch::Tensor& sums, const RankStatus& status);
+  void write_word(const torch::Tensor& sums, const torch::Tensor& status);
   void drop_unused(std::span<const double> word);
   void check_unused(std::span<const double> word) const;
 
@@ -119,7 +132,8 @@ class GradientReducer {
   std::optional<GradientHooks> hooks_;
   std::vector<std::unique_ptr<Pending>> pending_;
   bool armed_ = false;  // in a window's last backward
-  Order order_;         // agreed on
+  bool lacked_any_ = false;
+  Order order_;  // agreed on
 };
 
 }  // namespace torch_accelerated

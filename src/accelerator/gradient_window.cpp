@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <unordered_set>
+#include <utility>
 
 #include "base/text.h"
 #include "core/host_scalar.h"
@@ -70,7 +71,7 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
     add(loss, static_cast<double>(position.rows), position);
   } else {
     // Once known, a weight on a device stays there: nothing waits for it.
-    const bool known = loss.weight().is_cpu() || expected_.wants_weight() || position.is_shard;
+    const bool known = is_on_host(loss.weight()) || expected_.wants_weight() || position.is_shard;
     const double weight = known ? host_scalar(loss.weight()) : 1.0;
     check_weight(weight);
     if (weight == 0) return skip(position);
@@ -90,7 +91,7 @@ void GradientWindow::backward(const Mean& loss, const WindowPosition& position,
 // Goes back through the layers that exchange something, and adds nothing.
 void GradientWindow::lend(const torch::Tensor& numerator, const WindowPosition& position) {
   skip(position);
-  has_backward_ = true;
+  progress_.has_backward = true;
   torch::autograd::backward({numerator * 0.0}, {});
 }
 
@@ -101,55 +102,74 @@ void GradientWindow::skip(const WindowPosition& position) {
 }
 
 void GradientWindow::count(const WindowPosition& position) {
-  ++micro_batches_;
-  planned_ = position.micro_batches;
-  knows_rows_ = knows_rows_ && position.window_rows.has_value();
+  ++progress_.micro_batches;
+  progress_.planned = position.micro_batches;
+  progress_.knows_rows = progress_.knows_rows && position.window_rows.has_value();
 }
 
 // @param weight  counts only where it is on the host or a mean is over rows.
 void GradientWindow::add(const Mean& loss, double weight, const WindowPosition& position) {
   count(position);
-  has_backward_ = true;
+  progress_.has_backward = true;
   const auto& numerator = loss.numerator();
   const double factor = loss.is_over_rows() ? weight : 1.0;
   if (position.is_shard) return shards_.push({host_scalar(numerator) * factor, weight});
-  if (loss.is_over_rows() || loss.weight().is_cpu()) {
-    host_.weight += weight;
+  if (loss.is_over_rows() || is_on_host(loss.weight())) {
+    progress_.host.weight += weight;
   } else {
-    const auto value = loss.weight().reshape({}).to(torch::kFloat64);
-    device_weight_ = device_weight_.defined() ? device_weight_ + value : value;
+    if (!std::exchange(progress_.adds_weight, true) && device_weight_.defined())
+      device_weight_.zero_();
+    add_on_device(device_weight_, loss.weight(), 1.0);
   }
-  if (numerator.is_cpu()) {
-    host_.loss += host_scalar(numerator) * factor;
+  if (is_on_host(numerator)) {
+    progress_.host.loss += host_scalar(numerator) * factor;
   } else {
-    const auto value = numerator.detach().reshape({}).to(torch::kFloat64) * factor;
-    device_loss_ = device_loss_.defined() ? device_loss_ + value : value;
+    if (!std::exchange(progress_.adds_loss, true) && device_loss_.defined()) device_loss_.zero_();
+    add_on_device(device_loss_, numerator, factor);
   }
+}
+
+// In place, from window to window: recorded backwards read and write it.
+void GradientWindow::add_on_device(torch::Tensor& sum, const torch::Tensor& number, double factor) {
+  const torch::NoGradGuard no_grad;
+  if (!sum.defined()) sum = torch::zeros({}, number.options().dtype(torch::kFloat64));
+  sum.add_(number.detach().reshape({}), factor);
 }
 
 void GradientWindow::take_as_one() {
-  ++micro_batches_;
-  has_backward_ = true;
-  is_foreign_ = true;
-  host_.weight = 1;
+  ++progress_.micro_batches;
+  progress_.has_backward = true;
+  progress_.is_foreign = true;
+  progress_.host.weight = 1;
   expected_.set(1);
 }
 
+GradientWindow::Progress GradientWindow::progress() const {
+  auto progress = progress_;
+  progress.expected_weight = expected_.value();
+  return progress;
+}
+
+void GradientWindow::set_progress(const Progress& progress) noexcept {
+  progress_ = progress;
+  expected_.set(progress.expected_weight);
+}
+
 WindowSums GradientWindow::sums() {
-  WindowSums sums = host_;
+  WindowSums sums = progress_.host;
   if (!shards_.empty()) AddSums()(sums, shards_.take());
-  if (device_loss_.defined()) sums.loss += host_scalar(device_loss_);
-  if (device_weight_.defined()) sums.weight += host_scalar(device_weight_);
+  if (progress_.adds_loss) sums.loss += host_scalar(device_loss_);
+  if (progress_.adds_weight) sums.weight += host_scalar(device_weight_);
   return sums;
 }
 
 torch::Tensor GradientWindow::sums_on(c10::Device device) const {
-  const auto on_device = [&](double host, const torch::Tensor& part) {
-    if (part.defined()) return host == 0 ? part : part + host;
+  const auto on_device = [&](double host, bool adds, const torch::Tensor& part) {
+    if (adds) return host == 0 ? part : part + host;
     return torch::full({}, host, torch::TensorOptions().dtype(torch::kFloat64).device(device));
   };
-  return torch::stack(
-      {on_device(host_.loss, device_loss_), on_device(host_.weight, device_weight_)});
+  return torch::stack({on_device(progress_.host.loss, progress_.adds_loss, device_loss_),
+                       on_device(progress_.host.weight, progress_.adds_weight, device_weight_)});
 }
 
 Gradients GradientWindow::verdict(const WindowSums& sums) {
@@ -172,8 +192,8 @@ Gradients GradientWindow::close(const WindowSums& sums, const torch::optim::Opti
 // are means over rows have it when all of the window's micro-batches have come.
 bool GradientWindow::has_expected_weight() const noexcept {
   if (expected_.is_weighted()) return false;
-  if (expected_.is_alone()) return host_.weight == expected_.value();
-  return knows_rows_ && micro_batches_ == planned_;
+  if (expected_.is_alone()) return progress_.host.weight == expected_.value();
+  return progress_.knows_rows && progress_.micro_batches == progress_.planned;
 }
 
 void GradientWindow::close(const torch::Tensor& sums,
@@ -184,15 +204,8 @@ void GradientWindow::close(const torch::Tensor& sums,
 
 void GradientWindow::reopen() noexcept {
   expected_.end_window();
-  host_ = {};
-  device_loss_.reset();
-  device_weight_.reset();
+  progress_ = {};
   shards_.clear();
-  micro_batches_ = 0;
-  has_backward_ = false;
-  is_foreign_ = false;
-  knows_rows_ = true;
-  planned_ = 0;
 }
 
 }  // namespace torch_accelerated

@@ -25,8 +25,26 @@ struct WindowSums {
 /// known and equal to the sum, so nothing is left to multiply.
 class GradientWindow {
  public:
-  /// @param control  with which the ranks agree on E, where there are several.
-  explicit GradientWindow(Communicator* control = nullptr) : expected_(control) {}
+  /// What the host knows of a window in progress.
+  struct Progress {
+    WindowSums host = {};  ///< of losses whose numbers are on the host
+    double expected_weight = 0;
+    std::int64_t micro_batches = 0;
+    std::int64_t planned = 0;  ///< micro-batches of the window
+    bool has_backward = false;
+    bool is_foreign = false;
+    bool knows_rows = true;  ///< of the whole window, in each of its micro-batches
+    bool adds_loss = false;  ///< whether any part of the sums is on the device
+    bool adds_weight = false;
+
+    bool operator==(const Progress&) const = default;
+  };
+
+  /// @param control       with which the ranks agree on E, where there are several.
+  /// @param reads_losses  whether the host may read losses that lie in its memory; not where their
+  ///                      sums are recorded.
+  explicit GradientWindow(Communicator* control = nullptr, bool reads_losses = true)
+      : expected_(control), reads_losses_(reads_losses) {}
 
   /// Back-propagates one micro-batch.
   /// @param only    what gradients are accumulated into; nothing: every leaf of the graph.
@@ -41,16 +59,20 @@ class GradientWindow {
   void take_as_one();
 
   /// Whether any backward was done in this window.
-  bool has_backward() const noexcept { return has_backward_; }
+  bool has_backward() const noexcept { return progress_.has_backward; }
 
   /// Whether its gradients came about elsewhere.
-  bool is_foreign() const noexcept { return is_foreign_; }
+  bool is_foreign() const noexcept { return progress_.is_foreign; }
 
   /// What this rank has added up. Waits for the device.
   WindowSums sums();
 
   /// The same, (2) and float64 on `device`, which the host doesn't wait for.
   torch::Tensor sums_on(c10::Device device) const;
+
+  /// Where the window has come to, and the same again: of backwards that were recorded.
+  Progress progress() const;
+  void set_progress(const Progress& progress) noexcept;
 
   /// Makes the gradients of `optimizer`'s parameters exact, given the sums over all ranks.
   Gradients close(const WindowSums& sums, const torch::optim::Optimizer& optimizer);
@@ -72,7 +94,7 @@ class GradientWindow {
   /// Whether its micro-batches are shards.
   bool has_shards() const noexcept { return !shards_.empty(); }
 
-  bool is_open() const noexcept { return micro_batches_ > 0; }
+  bool is_open() const noexcept { return progress_.micro_batches > 0; }
 
   /// Begins the next window; what was learned about the weights of losses stays.
   void reopen() noexcept;
@@ -94,17 +116,16 @@ class GradientWindow {
   void count(const WindowPosition& position);
   void add(const Mean& loss, double weight, const WindowPosition& position);
 
+  bool is_on_host(const torch::Tensor& number) const { return reads_losses_ && number.is_cpu(); }
+  void add_on_device(torch::Tensor& sum, const torch::Tensor& number, double factor);
+
   ExpectedWeight expected_;
-  WindowSums host_;
-  torch::Tensor device_loss_;    // (), float64: sum of weight x mean, on other devices than the CPU
+  bool reads_losses_;
+  Progress progress_;
+  torch::Tensor device_loss_;    // (), float64: sum of weight x mean of losses on the device
   torch::Tensor device_weight_;  // (), float64
   PairwiseSum<WindowSums, AddSums> shards_;
   double loss_ = 0;
-  std::int64_t micro_batches_ = 0;
-  bool has_backward_ = false;
-  bool is_foreign_ = false;
-  bool knows_rows_ = true;    // of the whole window, in each of its micro-batches
-  std::int64_t planned_ = 0;  // micro-batches of the window
 };
 
 }  // namespace torch_accelerated

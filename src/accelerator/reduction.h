@@ -15,6 +15,7 @@
 #include "accelerator/gradient_reducer.h"
 #include "accelerator/gradient_window.h"
 #include "accelerator/loss_scaler.h"
+#include "accelerator/step_graphs.h"
 #include "accelerator/word_copy.h"
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
@@ -23,7 +24,7 @@ namespace torch_accelerated {
 
 /// The window of one optimizer.
 struct Accelerator::Slot {
-  explicit Slot(Communicator* control) : window(control) {}
+  Slot(Communicator* control, bool reads_losses) : window(control, reads_losses) {}
 
   GradientWindow window;
   std::optional<GradientReducer> reducer;  // with several ranks, or shards
@@ -68,6 +69,10 @@ struct Accelerator::Reduction {
   std::shared_ptr<SyncBatchNormGroup> sync_batch_norm = std::make_shared<SyncBatchNormGroup>();
   std::deque<LateVerdict> late;  // the oldest first
   bool had_update = false;
+  std::unordered_map<torch::nn::Module*, std::weak_ptr<torch::nn::Module>> modules;  // prepared
+  std::optional<StepGraphs> graphs;   // with AcceleratorOptions::capture_graph
+  RecordedStep* recording = nullptr;  // the step that is being recorded
+  int updates_not_recorded = 0;       // as an optimizer or its gradients didn't allow it
 };
 
 }  // namespace torch_accelerated

@@ -69,7 +69,7 @@ class NcclCommunicator : public Communicator {
       auto& list = is_here(tensor) ? here : on_host;
       if (tensor.numel() > 0) list.push_back(tensor.detach());
     }
-    auto end = nccl_.all_reduce(current(), here, order);
+    auto end = tensors.empty() ? nccl_.mark(current()) : nccl_.all_reduce(current(), here, order);
     std::unique_ptr<Pending> host;
     if (!on_host.empty()) {
       host = over_control([&](auto& control) { return control.start_all_reduce(on_host, order); });

@@ -84,6 +84,13 @@ NcclDevice::End NcclDevice::broadcast(const NcclOperation& operation, const torc
   });
 }
 
+NcclDevice::End NcclDevice::mark(const NcclOperation& operation) {
+  session_->check(operation);
+  stream_->follow();
+  last_ = stream_->mark();
+  return last_;
+}
+
 void NcclDevice::wait(const NcclOperation& operation) {
   session_->wait_until(operation, [&] { return !last_ || last_->reached(); });
 }

@@ -52,6 +52,9 @@ class NcclDevice {
   End exchange(const NcclOperation& operation, const Tensors& sent, const Tensors& received);
   End broadcast(const NcclOperation& operation, const torch::Tensor& tensor, int root);
 
+  /// Queues nothing: the end of what the current stream has to do so far.
+  End mark(const NcclOperation& operation);
+
   /// Waits on the host for all that was queued.
   void wait(const NcclOperation& operation);
 

@@ -98,6 +98,7 @@ AcceleratorOptions options_alone(const Accelerator& accelerator) {
   auto options = accelerator.options();
   options.device = accelerator.device().str();
   options.loss_scaling = {.initial_scale = 1};  // no update is skipped for an overflow
+  options.capture_graph = false;                // whose memory would outlast a trial's errors
   return options;
 }
 

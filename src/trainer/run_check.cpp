@@ -2,6 +2,7 @@
 // What was asked of a run is checked, all of it at once.
 #include <torch/torch.h>
 
+#include "accelerator/fused_step.h"
 #include "base/text.h"
 #include "torch_accelerated/accelerator/sync_batch_norm.h"
 #include "torch_accelerated/base/check.h"
@@ -160,6 +161,28 @@ void check_shards(OptionCheck& check, const TrainOptions& options, bool has_rows
   check_rows_stay_apart(check, state);
 }
 
+// What has to be known to the host in each update can't be recorded.
+void check_graphs(OptionCheck& check, const TrainOptions& options, bool has_rows,
+                  const TrainerState& state) {
+  if (!state.accelerator->options().capture_graph) return;
+  for (const auto& slot : state.optimizers) {
+    check.require(
+        make_fused_step(*slot.optimizer) != nullptr,
+        concat("capture_graph needs optimizers that step through fused kernels, and '", slot.name,
+               "' is none; give exactly a torch::optim::SGD, Adam or AdamW, or set "
+               "capture_graph to false"));
+  }
+  check.require(options.non_finite != NonFinite::kSkip,
+                "capture_graph can't be had with NonFinite::kSkip, which looks at each update's "
+                "loss before its means count; take kThrow or kStop");
+  check.require(!options.deterministic_shards,
+                "capture_graph and deterministic_shards exclude each other; leave one of them out");
+  check.require(
+      state.accelerator->world_size() == 1 || (has_rows && options.rows == Rows::kShared),
+      "capture_graph needs train() on a dataset that all ranks share: where ranks bring their own "
+      "rows, each update asks whether any has more");
+}
+
 }  // namespace
 
 void check_loader(OptionCheck& check, const std::string& name, const LoaderOptions& loader,
@@ -198,6 +221,7 @@ void check_run(const char* call, const TrainOptions& options, std::optional<std:
   check_batch_sizes(check, options);
   check_accumulation_schedule(check, options);
   check_shards(check, options, owns_loop && rows.has_value(), state);
+  check_graphs(check, options, owns_loop && rows.has_value(), state);
   check_loader(check, "train_loader", options.train_loader, rows,
                train_batch_rows(options, options.rows == Rows::kPerRank ? 1 : ranks));
   check_loader(check, "eval_loader", options.eval_loader,

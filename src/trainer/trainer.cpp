@@ -143,7 +143,7 @@ StepOutput Trainer::micro_batch(Batch given) {
                TrainStepStart{progress.epoch, progress.micro_batch, batch});
   const char* outer = std::exchange(state.phase, "train_step");
   state.seed_micro_batch();
-  const auto output = is_skipped() ? skip_step(batch) : train_step(batch).detach();
+  const auto output = is_skipped() ? skip_step(batch) : training_step(batch);
   record(batch, output);
   state.phase = outer;
   const bool ended = run.position.is_last;
@@ -159,6 +159,13 @@ StepOutput Trainer::micro_batch(Batch given) {
     take_checkpoint();
   }
   return output;
+}
+
+StepOutput Trainer::training_step(const Batch& batch) {
+  if (!accelerator().options().capture_graph) return train_step(batch).detach();
+  return accelerator().captured(batch, state_->run->position, [this](const Batch& captured) {
+    return train_step(captured).detach();
+  });
 }
 
 void Trainer::record(const Batch& batch, const StepOutput& output) {
@@ -197,22 +204,23 @@ void Trainer::optimize(const Mean& loss, torch::optim::Optimizer& optimizer) {
 }
 
 void Trainer::complete_update(torch::optim::Optimizer& optimizer, bool may_be_late) {
-  auto& run = *state_->run;
   const auto gradients = accelerator().reduce_gradients(optimizer, may_be_late);
-  run.reduced = true;
-  const bool is_undecided = gradients == Gradients::kUndecided;
-  if (is_undecided) run.undecided.push_back({state_->progress.update, state_->progress.epoch});
-  note_update(optimizer, gradients);
-  const bool seems_ready = gradients == Gradients::kReady || is_undecided;
+  accelerator().on_host([this, &optimizer, gradients] { note_update(optimizer, gradients); });
+  const bool seems_ready = gradients == Gradients::kReady || gradients == Gradients::kUndecided;
   const auto norm = seems_ready ? clip_gradients(optimizer) : torch::Tensor();
   if (!is_usable(optimizer, gradients, norm)) return skip_update(optimizer, gradients);
   optimizer_step(optimizer);
   accelerator().end_window(optimizer);
-  scheduler_step(optimizer);
+  accelerator().on_host([this, &optimizer] { scheduler_step(optimizer); });
   optimizer_zero_grad(optimizer);
 }
 
 void Trainer::note_update(const torch::optim::Optimizer& optimizer, Gradients gradients) {
+  auto& run = *state_->run;
+  run.reduced = true;
+  if (gradients == Gradients::kUndecided) {
+    run.undecided.push_back({state_->progress.update, state_->progress.epoch});
+  }
   auto& slot = state_->slot_of(optimizer);
   slot.note_new_groups();
   slot.note_rates();
@@ -229,7 +237,8 @@ bool Trainer::is_usable(const torch::optim::Optimizer& optimizer, Gradients grad
   if (!norm.defined()) return true;
   if (is_undecided) accelerator().require_finite(optimizer, norm);
   if (!is_undecided && !std::isfinite(norm.item<double>())) return false;
-  if (accelerator().is_main_process()) state_->run->means.add("gradient_norm", Mean(norm), 1);
+  if (!accelerator().is_main_process()) return true;
+  accelerator().on_host([this, norm] { state_->run->means.add("gradient_norm", Mean(norm), 1); });
   return true;
 }
 

@@ -40,6 +40,17 @@ TEST(NcclCommunicator, NothingToSumIsNoCall) {
   EXPECT_THAT(rank.nccl.trace, IsEmpty());
 }
 
+TEST(NcclCommunicator, ASumOfNothingEndsAfterWhatTheDeviceHasBeenAskedFor) {
+  Alone rank;
+  rank.nccl.device_is_done = false;
+  rank.communicator->set_timeout(std::chrono::milliseconds(20));
+  const auto end = rank.communicator->start_all_reduce({});
+  EXPECT_THAT(rank.nccl.trace, ElementsAre("follow the current stream", "mark"));
+  EXPECT_THAT(message_of<ta::CommunicationError>([&] { end->wait_on_host(); }),
+              HasSubstr("had not ended after 20 ms"));
+  rank.nccl.device_is_done = true;
+}
+
 TEST(NcclCommunicator, PairwiseSumsAreTwoGroupsWhoseSendsGoRound) {
   std::vector<Trace> traces(3);
   const auto errors = with_ranks(3, [&](ta::Communicator& control, FakeNccl& nccl) {

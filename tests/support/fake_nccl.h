@@ -19,6 +19,7 @@
 
 #include "base/text.h"
 #include "distributed/nccl_communicator.h"
+#include "support/fake_graphs.h"
 #include "torch_accelerated/distributed/thread_communicator.h"
 
 namespace tests {
@@ -133,11 +134,12 @@ class FakeNccl : public ta::detail::NcclApi {
   Result group_end() override {
     const auto result = answer("group_end");
     const bool goes_on = result == Result::kSuccess || result == Result::kInProgress;
-    for (auto* list : {&group_, &receives_}) {
-      for (const auto& step : std::exchange(*list, {})) {
-        if (goes_on && !is_lost) step();
-      }
-    }
+    auto steps = std::exchange(group_, {});
+    for (auto& step : std::exchange(receives_, {})) steps.push_back(std::move(step));
+    if (!goes_on || is_lost) return result;
+    FakeGraphs::call([steps = std::move(steps)] {
+      for (const auto& step : steps) step();
+    });
     return result;
   }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "torch_accelerated/accelerator/autocast.h"
@@ -16,12 +17,15 @@
 #include "torch_accelerated/accelerator/window.h"
 #include "torch_accelerated/core/mean.h"
 #include "torch_accelerated/core/state.h"
+#include "torch_accelerated/core/step_output.h"
 #include "torch_accelerated/core/tensor_dict.h"
 #include "torch_accelerated/data/data_loader.h"
 #include "torch_accelerated/distributed/communicator.h"
 #include "torch_accelerated/distributed/world.h"
 
 namespace torch_accelerated {
+
+struct RecordedStep;  // the library's own
 
 /// What happens to a parameter that got a gradient on some ranks only. One that got none on any
 /// keeps none, as in one process.
@@ -78,6 +82,12 @@ struct AcceleratorOptions {
   /// that step through fused kernels, no MixedPrecision::kFp16, no NonFinite::kSkip, no
   /// deterministic shards, and not where ranks bring their own rows.
   Verdicts verdicts = Verdicts::kAuto;
+
+  /// On a GPU: records what a step asks of the device once for each shape of a batch, and then has
+  /// the device do all of it by one call (CUDA graphs). Steps that a Trainer's subclass overrides
+  /// run only while they are recorded, `scheduler_step` excepted; events fire each time.
+  /// See docs/performance.md for what can't be recorded.
+  bool capture_graph = false;
 
   /// Lets several ranks of a host use one GPU; gradients are then added up in the host's memory.
   bool share_devices = false;
@@ -165,6 +175,21 @@ class Accelerator {
 
   /// Autocast for a scope, as the precision asks; hold it around forward and loss.
   [[nodiscard]] Autocast autocast() const { return Autocast(device_.type(), mixed_precision()); }
+
+  using CapturedStep = std::function<StepOutput(const Batch&)>;
+
+  /// Runs `step`, all that a micro-batch at `position` has the device do, on `batch`. With
+  /// AcceleratorOptions::capture_graph what it asks of the device is recorded when it comes the
+  /// second time, and replayed for batches of the same shape in the place of `step`; the output's
+  /// `outputs` are then written over by the next replay.
+  /// @throws ArgumentError  `step` waits for the device while it is recorded; says what did.
+  StepOutput captured(const Batch& batch, const WindowPosition& position, const CapturedStep& step);
+
+  /// Within `captured`: runs `work` of the host, or at each replay where the step is recorded.
+  template <class Work>
+  void on_host(Work&& work) {
+    is_recording_ ? leave_to_replay(std::forward<Work>(work)) : work();
+  }
 
   /// Adds the gradients of one micro-batch to those of its window. Collective in the run's first
   /// micro-batch.
@@ -299,13 +324,25 @@ class Accelerator {
   struct Reduction;
   struct Slot;  // of one optimizer
 
+  void check_graphs() const;
+  std::vector<std::uint64_t> fixed_in_graphs() const;
+  std::string graph_key(const Batch& batch, const WindowPosition& position) const;
+  bool may_record(const WindowPosition& position);
+  RecordedStep record(const Batch& batch, const WindowPosition& position, const CapturedStep& step);
+  void keep_gradients(bool ends_window);
+  void leave_to_replay(std::function<void()> work);
+  void forget_graphs() noexcept;
+
   void choose_communicators();
   Slot& slot_of(const torch::optim::Optimizer& optimizer);
   void begin_window(Slot& slot, torch::optim::Optimizer& optimizer, bool is_shard);
   void begin_foreign_window(Slot& slot, torch::optim::Optimizer& optimizer);
   bool can_be_late(const Slot& slot) const noexcept;
   Gradients reduce_late(Slot& slot, const torch::optim::Optimizer& optimizer);
+  torch::Tensor status_on_device(const Slot& slot);
+  static torch::Tensor word_of(const Slot& slot);
   bool step_undecided(Slot& slot, torch::optim::Optimizer& optimizer);
+  bool record_step(Slot& slot, torch::optim::Optimizer& optimizer);
   void send_verdict(Slot& slot, const torch::optim::Optimizer& optimizer);
   void end_first_update();
 
@@ -313,6 +350,7 @@ class Accelerator {
   AcceleratorOptions options_;
   c10::Device device_;
   bool keeps_host_memory_ = false;
+  bool is_recording_ = false;
   std::unique_ptr<Reduction> reduction_;
 };
 

@@ -65,7 +65,8 @@ class Communicator {
   void all_reduce(std::span<torch::Tensor> tensors, SumOrder order = SumOrder::kRankOrder);
 
   /// Begins `all_reduce`; the tensors stay untouched until the result has been waited for, and
-  /// other operations may be started before that.
+  /// other operations may be started before that. Of no tensors it ends after what the device has
+  /// been asked for before.
   std::unique_ptr<Pending> start_all_reduce(std::span<torch::Tensor> tensors,
                                             SumOrder order = SumOrder::kRankOrder);
 

@@ -225,6 +225,7 @@ class Trainer {
   void begin_epoch();
   bool train_one_epoch();
   StepOutput micro_batch(Batch given);
+  StepOutput training_step(const Batch& batch);
   bool is_skipped() const;
   StepOutput skip_step(const Batch& batch);
   StepOutput step_on_borrowed(const Batch& batch);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <functional>
+#include <memory>
+
+namespace torch_accelerated {
+
+/// What a device has been asked to do, kept to be done again by one call.
+class DeviceGraph {
+ public:
+  virtual ~DeviceGraph() = default;
+
+  /// Has the device do it once more, from the same memory into the same memory.
+  virtual void replay() = 0;
+};
+
+/// A device that can record what it is asked to do. An interface, so that what is built on it can
+/// be tested without one.
+class GraphDevice {
+ public:
+  virtual ~GraphDevice() = default;
+
+  /// Runs `work` on the host with a stream of its own as the current one: after what the stream
+  /// before has to do, and that one goes on after it.
+  virtual void run(const std::function<void()>& work) = 0;
+
+  /// Runs `work` on the host, within `run`; what it asks of the device is recorded, not done.
+  /// @throws std::exception  what `work` threw, also where it waited for the device.
+  virtual std::unique_ptr<DeviceGraph> record(const std::function<void()>& work) = 0;
+};
+
+/// Makes the GraphDevice of a device.
+using GraphDeviceMaker = std::unique_ptr<GraphDevice> (*)(c10::Device device);
+
+/// The maker for devices of `type`; null where the library has none.
+GraphDeviceMaker& graph_device_maker(c10::DeviceType type);
+
+/// For CUDA; null where the library was built without CUDA or its headers.
+GraphDeviceMaker cuda_graph_device_maker();
+
+}  // namespace torch_accelerated

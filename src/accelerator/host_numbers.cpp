@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accelerator/host_numbers.h"
+
+#include <utility>
+
+#include "base/text.h"
+#include "torch_accelerated/base/error.h"
+
+namespace torch_accelerated {
+namespace {
+
+constexpr std::int64_t kCapacity = 4096;
+
+}  // namespace
+
+HostNumbers::HostNumbers(c10::Device device)
+    : places_(torch::zeros({kCapacity},
+                           torch::TensorOptions().dtype(torch::kFloat64).device(device))) {}
+
+torch::Tensor HostNumbers::add(std::function<double()> read) {
+  const auto place = static_cast<std::int64_t>(reads_.size());
+  if (place == kCapacity) {
+    throw StateError(concat("capture_graph: the captured steps have more than ", kCapacity,
+                            " learning rates and counts; use fewer param groups"));
+  }
+  reads_.push_back(std::move(read));
+  return places_.select(0, place);
+}
+
+void HostNumbers::send() {
+  if (reads_.empty()) return;
+  const auto count = static_cast<std::int64_t>(reads_.size());
+  // The host's allocator keeps pinned memory until its copy is done.
+  const auto numbers = torch::empty(
+      {count}, torch::TensorOptions().dtype(torch::kFloat64).pinned_memory(!places_.is_cpu()));
+  auto* to = numbers.mutable_data_ptr<double>();
+  for (const auto& read : reads_) *to++ = read();
+  places_.narrow(0, 0, count).copy_(numbers, /*non_blocking=*/true);
+}
+
+}  // namespace torch_accelerated

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "accelerator/device_graph.h"
+#include "accelerator/host_numbers.h"
+#include "torch_accelerated/core/step_output.h"
+#include "torch_accelerated/core/tensor_dict.h"
+
+namespace torch_accelerated {
+
+/// The step of a micro-batch that has been recorded.
+struct RecordedStep {
+  Batch inputs;                                  ///< which it reads
+  StepOutput output;                             ///< which it writes
+  std::vector<std::function<void()>> on_replay;  ///< what the host does each time
+  std::unique_ptr<DeviceGraph> graph;
+
+  /// Has the device do the step on `batch`.
+  /// @return the output; its loss and scalars stay as they are at the next replay.
+  StepOutput replay(const Batch& batch, HostNumbers& numbers) const;
+};
+
+/// Steps that have been recorded, by what tells one from another.
+class StepGraphs {
+ public:
+  StepGraphs(std::unique_ptr<GraphDevice> device, c10::Device where);
+
+  GraphDevice& device() noexcept { return *device_; }
+  HostNumbers& numbers() noexcept { return numbers_; }
+
+  /// Forgets all steps where `fixed`, which none of them would notice, isn't what it was.
+  void keep_for(std::vector<std::uint64_t> fixed);
+
+  /// The step that was recorded for `key`; null where there is none.
+  const RecordedStep* find(const std::string& key) const;
+
+  /// Whether the step for `key` is to be recorded: from its second time on, as the first makes what
+  /// it needs once, and only so many.
+  bool wants(const std::string& key);
+
+  const RecordedStep& add(const std::string& key, RecordedStep step);
+
+  /// Says in the log why steps go on without being recorded, once.
+  void warn(const std::string& reason);
+
+  void forget() noexcept;
+
+ private:
+  std::unique_ptr<GraphDevice> device_;
+  HostNumbers numbers_;
+  std::vector<std::uint64_t> fixed_;
+  std::map<std::string, int> seen_;
+  std::map<std::string, RecordedStep> steps_;
+  int changes_ = 0;  // of `fixed_`
+  bool has_warned_ = false;
+};
+
+}  // namespace torch_accelerated
