@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/core/Event.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
@@ -12,9 +13,10 @@ namespace {
 
 class CudaGraph : public DeviceGraph {
  public:
-  explicit CudaGraph(const std::function<void()>& work) {
+  CudaGraph(c10::DeviceIndex device, const std::function<void()>& work) {
+    const auto pool = at::cuda::graph_pool_handle();
     // Threads that read data go on meanwhile with what a capture doesn't allow in its own thread.
-    graph_.capture_begin(/*pool=*/{0, 0}, cudaStreamCaptureModeThreadLocal);
+    graph_.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
     std::exception_ptr error;
     try {
       work();
@@ -25,6 +27,7 @@ class CudaGraph : public DeviceGraph {
       graph_.capture_end();
     } catch (const std::exception&) {
       if (!error) error = std::current_exception();  // else it only says that there was one before
+      leave_pool(device, pool);
     }
     if (error) std::rethrow_exception(error);
   }
@@ -32,6 +35,16 @@ class CudaGraph : public DeviceGraph {
   void replay() override { graph_.replay(); }
 
  private:
+  // A capture that fails leaves the allocator as if it went on.
+  static void leave_pool(c10::DeviceIndex device, c10::MempoolId_t pool) noexcept {
+    try {
+      c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool);
+      c10::cuda::CUDACachingAllocator::releasePool(device, pool);
+    } catch (const std::exception&) {
+      return;  // it has left it
+    }
+  }
+
   at::cuda::CUDAGraph graph_;
 };
 
@@ -54,7 +67,7 @@ class CudaGraphDevice : public GraphDevice {
   }
 
   std::unique_ptr<DeviceGraph> record(const std::function<void()>& work) override {
-    return std::make_unique<CudaGraph>(work);
+    return std::make_unique<CudaGraph>(stream_.device_index(), work);
   }
 
  private:

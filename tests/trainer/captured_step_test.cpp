@@ -397,6 +397,39 @@ TEST(CapturedSteps, IncludeWhatRanksAddUpByNccl) {
   }
 }
 
+/// Has a parameter that no loss reaches.
+struct WithUnusedImpl : torch::nn::Module {
+  WithUnusedImpl()
+      : net(register_module("net", tiny_net())),
+        unused(register_parameter("unused", torch::ones({3}))) {}
+  torch::Tensor forward(const torch::Tensor& data) { return net->forward(data); }
+
+  torch::nn::Sequential net;
+  torch::Tensor unused;
+};
+TORCH_MODULE(WithUnused);
+
+TEST(CapturedSteps, WithoutSomeGradientsRunAsTheyAreOnSeveralRanksAndTheLogSaysWhy) {
+  const FakeGraphs graphs;
+  std::vector<WithUnused> nets{WithUnused(), WithUnused()};
+  testing::internal::CaptureStderr();
+  const auto errors = with_ranks(2, [&](ta::Communicator& control, FakeNccl& nccl) {
+    auto options = options_of(true);
+    options.overlap = ta::Overlap::kOff;
+    ta::World world{
+        .gradients = over_fake(control, nccl), .control = control.duplicate(), .is_callers = true};
+    ta::Accelerator accelerator(std::move(world), options);
+    auto& net = nets[static_cast<std::size_t>(control.rank())];
+    torch::optim::SGD optimizer(net->parameters(), kRate);
+    ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
+    trainer.train(tiny_batch(40), three_epochs());
+  });
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("a parameter got no gradient on this rank"));
+  EXPECT_THAT(errors, testing::Each(IsEmpty()));
+  EXPECT_EQ(graphs.recorded(), 0);
+}
+
 // What a run with `options` writes to its log.
 std::string log_of(bool capture, const std::vector<ta::Batch>& batches, ta::TrainOptions options,
                    torch::nn::Sequential net) {
