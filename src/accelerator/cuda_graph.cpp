@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/Event.h>
-#include <c10/cuda/CUDAGuard.h>
+#include <c10/core/StreamGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <exception>
@@ -57,7 +57,8 @@ class CudaGraphDevice : public GraphDevice {
     const auto outer = c10::cuda::getCurrentCUDAStream(stream_.device_index());
     follow(stream_, outer);
     try {
-      const c10::cuda::CUDAStreamGuard guard(stream_);
+      const c10::StreamGuard guard(
+          stream_.unwrap());  // CUDAStreamGuard needs CUDA's runtime linked
       work();
     } catch (...) {
       follow(outer, stream_);
