@@ -188,6 +188,7 @@ void Accelerator::backward(const Mean& loss, torch::optim::Optimizer& optimizer,
     throw ArgumentError("backward: the loss has no value; give a scalar tensor or a Mean");
   }
   auto& slot = slot_of(optimizer);
+  const auto before = slot.window.progress();
   begin_window(slot, optimizer, position.is_shard);
   if (slot.reducer && position.is_last && !position.is_shard) slot.reducer->begin_last_backward();
   slot.window.backward(loss, position,
@@ -196,7 +197,7 @@ void Accelerator::backward(const Mean& loss, torch::optim::Optimizer& optimizer,
   if (position.is_shard) slot.reducer->end_shard();
   if (is_recording_) {
     leave_to_replay(
-        [&slot, progress = slot.window.progress()] { slot.window.set_progress(progress); });
+        [&slot, before, after = slot.window.progress()] { slot.window.advance(before, after); });
   }
 }
 
@@ -206,10 +207,6 @@ void Accelerator::skip_backward(torch::optim::Optimizer& optimizer,
   begin_window(slot, optimizer, position.is_shard);
   slot.window.skip(position);
   if (position.is_shard) slot.reducer->end_shard();
-  if (is_recording_) {
-    leave_to_replay(
-        [&slot, progress = slot.window.progress()] { slot.window.set_progress(progress); });
-  }
 }
 
 bool Accelerator::has_open_window(const torch::optim::Optimizer& optimizer) const noexcept {
@@ -243,6 +240,7 @@ void Accelerator::load_window_state(const torch::optim::Optimizer& optimizer, co
   if (slot.scaler && state.contains("loss_scaler/scale")) {
     slot.scaler->load_state(state.part("loss_scaler"));
   }
+  forget_graphs();
   slot.reducer.reset();
   slot.order.clear();
   if (!state.contains("bucket_order")) return;

@@ -40,11 +40,11 @@ class Key {
     add(position.is_borrowed);
   }
 
-  void add(const GradientWindow::Progress& progress) {
-    add(progress.host.loss);
-    add(progress.host.weight);
+  // How far the window has come counts where it ends; before that, whether it begins.
+  void add(const GradientWindow::Progress& progress, bool ends_window) {
     add(progress.expected_weight);
-    add(progress.micro_batches);
+    add(ends_window ? progress.host.weight : 0.0);
+    add(ends_window ? progress.micro_batches : std::min<std::int64_t>(progress.micro_batches, 1));
     add(progress.has_backward);
     add(progress.knows_rows);
     add(progress.adds_loss);
@@ -62,8 +62,21 @@ class Key {
   std::string bytes_;
 };
 
-// The first line, which says what happened; LibTorch's errors go on with where.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+constexpr std::int64_t kPlain = 0;  // no recorded step has that number
+
+// Whether its memory has one place, where a recorded step finds it.
+bool is_plain(const torch::Tensor& tensor) {
+  return tensor.defined() && tensor.layout() == torch::kStrided;
+}
+
+[[noreturn]] void refuse_to_record(const std::string& what) {
+  // LibTorch's errors go on with where they came from.
+  throw ArgumentError(
+      concat("capture_graph: the step can't be captured: ", what.substr(0, what.find('\n')),
+             "; a captured step reads nothing back from the device, as item() and cpu() do, and "
+             "makes no tensors whose size depends on their numbers; change that, or set "
+             "capture_graph to false"));
+}
 
 }  // namespace
 
@@ -95,25 +108,51 @@ void Accelerator::check_graphs() const {
 }
 
 StepOutput Accelerator::captured(const Batch& batch, const WindowPosition& position,
-                                 const CapturedStep& step) {
-  if (!options_.capture_graph || options_.verdicts == Verdicts::kAtOnce) return step(batch);
+                                 bool may_capture, const CapturedStep& step) {
   if (!reduction_->graphs) {
     reduction_->graphs.emplace(graph_device_maker(device_.type())(device_), device_);
   }
   auto& graphs = *reduction_->graphs;
+  may_capture = may_capture && options_.verdicts != Verdicts::kAtOnce;
   graphs.keep_for(fixed_in_graphs());
-  const auto key = graph_key(batch, position);
-  const RecordedStep* recorded = graphs.find(key);
+  const auto key = may_capture ? graph_key(batch, position) : std::string();
+  auto recorded = key.empty() ? nullptr : graphs.find(key);
+  const bool begins = std::none_of(reduction_->slots.begin(), reduction_->slots.end(),
+                                   [](const auto& slot) { return slot.second.window.is_open(); });
+  // Gradients lie in the same place from window to window where a recorded step has made them.
+  const bool is_new = !recorded && !key.empty() && (begins || reduction_->begun_by_graph) &&
+                      reason_not_recorded() == nullptr && graphs.wants(key);
+  const auto next = reduction_->recorded_reductions + 1;
+  const std::int64_t mine = recorded ? recorded->number : is_new ? next : kPlain;
+  const auto agreed = agree_on_graph(position.is_last, mine);
   StepOutput output;
   graphs.device().run([&] {
-    if (recorded == nullptr && may_record(position) && graphs.wants(key)) {
-      recorded = &graphs.add(key, record(batch, position, step));
-    }
-    output = recorded != nullptr ? recorded->replay(batch, graphs.numbers()) : step(batch);
+    if (agreed == mine && is_new) graphs.add(key, recorded = record(batch, position, step));
+    if (agreed != mine) recorded = nullptr;
+    output = recorded ? recorded->replay(batch, graphs.numbers()) : step(batch);
   });
-  if (recorded == nullptr) return output;
-  for (const auto& work : recorded->on_replay) work();
+  if (agreed > mine) graphs.drop(key);  // another rank has lost its part of it, or never had one
+  if (begins) reduction_->begun_by_graph = recorded != nullptr;
+  if (recorded) {
+    for (const auto& work : recorded->on_replay) work();
+  } else if (!key.empty()) {
+    note_plain_step(key, position.is_last);
+  }
   return output;
+}
+
+// What NCCL records belongs together on all ranks: at a window's end all replay what they have
+// recorded together, or none does.
+// @return `graph` where it is every rank's, else one that isn't: the newest of all, or kPlain.
+std::int64_t Accelerator::agree_on_graph(bool ends_window, std::int64_t graph) {
+  if (world_size() == 1 || !ends_window) return graph;
+  auto lowest = graph;
+  auto highest = graph;
+  for (const auto& part : world_.control->all_gather(torch::full({1}, graph, torch::kInt64))) {
+    lowest = std::min(lowest, part.const_data_ptr<std::int64_t>()[0]);
+    highest = std::max(highest, part.const_data_ptr<std::int64_t>()[0]);
+  }
+  return highest > graph ? highest : lowest;
 }
 
 void Accelerator::leave_to_replay(std::function<void()> work) {
@@ -133,18 +172,21 @@ std::vector<std::uint64_t> Accelerator::fixed_in_graphs() const {
   return fixed;
 }
 
+// Empty where the step can't be recorded.
 std::string Accelerator::graph_key(const Batch& batch, const WindowPosition& position) const {
   Key key;
   for (const auto& [name, value] : batch) {
+    if (!is_plain(value)) return {};
     key.add(name);
     key.add(value);
   }
   key.add(position);
   for (const auto& [optimizer, slot] : reduction_->slots) {
-    key.add(slot.window.progress());
+    key.add(slot.window.progress(), position.is_last);
     // A backward adds to gradients where they lie.
     for (const auto& parameter : parameters_of(*optimizer)) {
       const auto& gradient = parameter.grad();
+      if (gradient.defined() && !is_plain(gradient)) return {};
       key.add(gradient.defined() ? reinterpret_cast<std::uintptr_t>(gradient.const_data_ptr()) : 0);
     }
   }
@@ -152,23 +194,27 @@ std::string Accelerator::graph_key(const Batch& batch, const WindowPosition& pos
 }
 
 // A recorded update is undecided for the host, and that has to have been so once.
-bool Accelerator::may_record(const WindowPosition& position) {
-  if (position.is_borrowed || position.rows == 0) return false;
-  const char* reason = nullptr;
+const char* Accelerator::reason_not_recorded() const {
   for (const auto& [optimizer, slot] : reduction_->slots) {
-    if (!slot.steps_by_flag) reason = "an optimizer didn't step through its fused kernels";
+    if (!slot.steps_by_flag) return "an optimizer didn't step through its fused kernels";
     if (slot.reducer && slot.reducer->lacked_any()) {
-      reason = "a parameter got no gradient on this rank, which has to ask the others for theirs";
+      return "a parameter got no gradient on this rank, which has to ask the others for theirs";
     }
   }
-  if (reason == nullptr) return true;
-  // The first updates of a run show what is possible.
-  if (position.is_last && ++reduction_->updates_not_recorded == 4) reduction_->graphs->warn(reason);
-  return false;
+  return nullptr;
 }
 
-RecordedStep Accelerator::record(const Batch& batch, const WindowPosition& position,
-                                 const CapturedStep& step) {
+void Accelerator::note_plain_step(const std::string& key, bool ends_window) {
+  auto& graphs = *reduction_->graphs;
+  const auto* reason = reason_not_recorded();
+  if (!ends_window || reason == nullptr) return graphs.see(key);
+  // The first updates of a run show what is possible.
+  if (++reduction_->updates_not_recorded == 4) graphs.warn(reason);
+}
+
+std::shared_ptr<const RecordedStep> Accelerator::record(const Batch& batch,
+                                                        const WindowPosition& position,
+                                                        const CapturedStep& step) {
   struct Scope {
     Accelerator& accelerator;
     ~Scope() {
@@ -176,24 +222,32 @@ RecordedStep Accelerator::record(const Batch& batch, const WindowPosition& posit
       accelerator.reduction_->recording = nullptr;
     }
   };
-  RecordedStep recorded;
-  for (const auto& [name, value] : batch) recorded.inputs.set(name, value.clone());
+  auto recorded = std::make_shared<RecordedStep>();
+  for (const auto& [name, value] : batch) recorded->inputs.set(name, value.clone());
+  if (position.is_last) ++reduction_->recorded_reductions;
+  recorded->number = std::max<std::int64_t>(reduction_->recorded_reductions, 1);
+  std::vector<std::pair<Slot*, GradientWindow::Progress>> before;
+  for (auto& [optimizer, slot] : reduction_->slots) {
+    before.emplace_back(&slot, slot.window.progress());
+  }
   const Scope scope{*this};
   is_recording_ = true;
-  reduction_->recording = &recorded;
+  reduction_->recording = recorded.get();
   try {
-    recorded.graph = reduction_->graphs->device().record(
-        [&] { recorded.output = step(recorded.inputs).detach(); });
-  } catch (const CommunicationError&) {
+    recorded->graph = reduction_->graphs->device().record(
+        [&] { recorded->output = step(recorded->inputs).detach(); });
+  } catch (const c10::OutOfMemoryError&) {
+    throw;
+  } catch (const StateError& error) {
+    refuse_to_record(error.what());
+  } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw ArgumentError(
-        concat("capture_graph: the step can't be captured: ", first_line(error.what()),
-               "; a captured step reads nothing back from the device, as item() and cpu() do, and "
-               "makes no tensors whose size depends on their numbers; change that, or set "
-               "capture_graph to false"));
+    refuse_to_record(error.what());
   }
   keep_gradients(position.is_last);
+  // Nothing has been done yet: the replay that follows does it.
+  for (const auto& [slot, progress] : before) slot->window.set_progress(progress);
   return recorded;
 }
 

@@ -253,7 +253,8 @@ void Accelerator::set_rows_count(bool count) noexcept {
 }
 
 void Accelerator::close() {
-  // Gradients leave the memory that is about to go.
+  // Gradients leave the memory that is about to go, and NCCL waits for graphs that have its work.
+  reduction_->graphs.reset();
   reduction_->late.clear();
   reduction_->slots.clear();
   reduction_->buffers.clear();

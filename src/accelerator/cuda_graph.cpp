@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -7,6 +9,7 @@
 #include <exception>
 
 #include "accelerator/device_graph.h"
+#include "torch_accelerated/base/log.h"
 
 namespace torch_accelerated {
 namespace {
@@ -14,6 +17,8 @@ namespace {
 class CudaGraph : public DeviceGraph {
  public:
   CudaGraph(c10::DeviceIndex device, const std::function<void()>& work) {
+    // What plain steps have left in the cache is of no use to a graph, which has memory of its own.
+    c10::cuda::CUDACachingAllocator::emptyCache();
     const auto pool = at::cuda::graph_pool_handle();
     // Threads that read data go on meanwhile with what a capture doesn't allow in its own thread.
     graph_.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
@@ -35,13 +40,29 @@ class CudaGraph : public DeviceGraph {
   void replay() override { graph_.replay(); }
 
  private:
-  // A capture that fails leaves the allocator as if it went on.
+  // A capture that fails leaves the allocators, and the random generator, as if it went on.
   static void leave_pool(c10::DeviceIndex device, c10::MempoolId_t pool) noexcept {
-    try {
-      c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool);
-      c10::cuda::CUDACachingAllocator::releasePool(device, pool);
-    } catch (const std::exception&) {
-      return;  // it has left it
+    const auto each = {std::function<void()>([&] {
+                         c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool);
+                         c10::cuda::CUDACachingAllocator::releasePool(device, pool);
+                       }),
+                       std::function<void()>([&] {
+                         auto* allocator = at::getHostAllocator(at::kCUDA);
+                         allocator->end_allocate_to_pool(pool);
+                         allocator->release_pool(pool);
+                       }),
+                       std::function<void()>([] {
+                         at::cuda::CUDAGraph another;  // whose end is the generator's too
+                         another.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+                         const auto something = at::zeros({1}, at::kCUDA);
+                         another.capture_end();
+                       })};
+    for (const auto& leave : each) {
+      try {
+        leave();
+      } catch (const std::exception& error) {
+        log(LogLevel::kDebug, error.what());  // it has left it, or can't
+      }
     }
   }
 
@@ -61,7 +82,12 @@ class CudaGraphDevice : public GraphDevice {
           stream_.unwrap());  // CUDAStreamGuard needs CUDA's runtime linked
       work();
     } catch (...) {
-      follow(outer, stream_);
+      const auto error = std::current_exception();
+      try {
+        follow(outer, stream_);
+      } catch (const std::exception&) {
+        std::rethrow_exception(error);  // which is why
+      }
       throw;
     }
     follow(outer, stream_);

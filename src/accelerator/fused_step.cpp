@@ -11,6 +11,7 @@
 #include <bit>
 #include <deque>
 #include <optional>
+#include <set>
 #include <span>
 #include <typeinfo>
 
@@ -35,9 +36,10 @@ std::int64_t count_numbers(const std::vector<at::Tensor>& tensors) {
 }
 
 // CUDA's kernels read a rate that is in a tensor in float32; so that steps are the same recorded or
-// not, one that isn't is rounded likewise.
+// not, one that isn't is rounded likewise, but where it would show.
 double rate_for(const at::Tensor& parameter, double rate) {
-  return parameter.is_cpu() ? rate : static_cast<double>(static_cast<float>(rate));
+  if (parameter.is_cpu() || parameter.scalar_type() == at::kDouble) return rate;
+  return static_cast<double>(static_cast<float>(rate));
 }
 
 void add_places(std::vector<std::uint64_t>& fixed, std::initializer_list<at::Tensor> tensors) {
@@ -108,6 +110,7 @@ class GroupedStep : public FusedStep {
         add_kept(fixed, parameter);
       }
     }
+    fixed.push_back(calls_that_fell_apart());
   }
 
   void hear(bool /*suppressed*/) override {}
@@ -133,6 +136,10 @@ class GroupedStep : public FusedStep {
 
   /// Takes note of a replay of a step of the parameters that have `keys`.
   virtual void count_replay(const std::vector<void*>& /*keys*/) {}
+
+  /// How often tensors of one recorded call have made different steps by now, so that its count
+  /// doesn't serve them all.
+  virtual std::uint64_t calls_that_fell_apart() { return 0; }
 
   /// What `add_fixed` adds of a group's options and of what is kept of a parameter.
   virtual void add_options(std::vector<std::uint64_t>& fixed, const OptimizerParamGroup& group) = 0;
@@ -314,6 +321,7 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
     const auto made = numbers.add([this, parameter = call.parameters.front()] {
       return static_cast<double>(kept_of<ParamState>(this->optimizer(), parameter)->step() + 1);
     });
+    recorded_.insert(call.parameters);
     launch(call, static_cast<const Options&>(group.options()), rate,
            made.to(at::kFloat) - not_taken_);
   }
@@ -378,15 +386,23 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
                         options.weight_decay(), options.amsgrad() ? 1.0 : 0.0});
   }
 
-  // A recorded call counts for all of its tensors, which have made the same steps: how far each is
-  // from the first one's stays.
   void add_kept(std::vector<std::uint64_t>& fixed, const at::Tensor& parameter) override {
     const auto* kept = kept_of<ParamState>(this->optimizer(), parameter);
     if (kept == nullptr) return add_places(fixed, {at::Tensor()});
-    const auto& first = this->optimizer().param_groups().front().params().front();
-    const auto* of_first = kept_of<ParamState>(this->optimizer(), first);
-    fixed.push_back(static_cast<std::uint64_t>(kept->step() - (of_first ? of_first->step() : 0)));
     add_places(fixed, {kept->exp_avg(), kept->exp_avg_sq(), kept->max_exp_avg_sq()});
+  }
+
+  std::uint64_t calls_that_fell_apart() override {
+    const auto step_of = [this](const at::Tensor& parameter) {
+      const auto* kept = kept_of<ParamState>(this->optimizer(), parameter);
+      return kept == nullptr ? 0 : kept->step();
+    };
+    fell_apart_ += std::erase_if(recorded_, [&](const auto& parameters) {
+      return std::any_of(parameters.begin(), parameters.end(), [&](const at::Tensor& parameter) {
+        return step_of(parameter) != step_of(parameters.front());
+      });
+    });
+    return fell_apart_;
   }
 
   ParamState& kept_or_made(const at::Tensor& parameter, const Options& options) {
@@ -402,6 +418,16 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
     return static_cast<ParamState&>(*kept);
   }
 
+  struct BySame {
+    bool operator()(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) const {
+      return std::lexicographical_compare(
+          a.begin(), a.end(), b.begin(), b.end(), [](const at::Tensor& x, const at::Tensor& y) {
+            return x.unsafeGetTensorImpl() < y.unsafeGetTensorImpl();
+          });
+    }
+  };
+  std::set<std::vector<at::Tensor>, BySame> recorded_;  // parameters of recorded calls
+  std::uint64_t fell_apart_ = 0;
   std::deque<std::vector<void*>> unheard_;  // parameters of steps with a flag
   at::Tensor not_taken_;  // (), float32, on the device: of the steps that are counted and not heard
                           // of, those that it left out

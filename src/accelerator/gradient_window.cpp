@@ -155,6 +155,14 @@ void GradientWindow::set_progress(const Progress& progress) noexcept {
   expected_.set(progress.expected_weight);
 }
 
+void GradientWindow::advance(const Progress& before, const Progress& after) noexcept {
+  auto now = after;
+  now.micro_batches = progress_.micro_batches + (after.micro_batches - before.micro_batches);
+  now.host.weight = progress_.host.weight + (after.host.weight - before.host.weight);
+  now.knows_rows = progress_.knows_rows && after.knows_rows;
+  set_progress(now);
+}
+
 WindowSums GradientWindow::sums() {
   WindowSums sums = progress_.host;
   if (!shards_.empty()) AddSums()(sums, shards_.take());

@@ -70,9 +70,13 @@ class GradientWindow {
   /// The same, (2) and float64 on `device`, which the host doesn't wait for.
   torch::Tensor sums_on(c10::Device device) const;
 
-  /// Where the window has come to, and the same again: of backwards that were recorded.
+  /// Where the window has come to.
   Progress progress() const;
   void set_progress(const Progress& progress) noexcept;
+
+  /// Goes as far on as from `before` to `after`: what a backward did that was recorded between
+  /// them.
+  void advance(const Progress& before, const Progress& after) noexcept;
 
   /// Makes the gradients of `optimizer`'s parameters exact, given the sums over all ranks.
   Gradients close(const WindowSums& sums, const torch::optim::Optimizer& optimizer);

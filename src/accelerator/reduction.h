@@ -70,9 +70,11 @@ struct Accelerator::Reduction {
   std::deque<LateVerdict> late;  // the oldest first
   bool had_update = false;
   std::unordered_map<torch::nn::Module*, std::weak_ptr<torch::nn::Module>> modules;  // prepared
-  std::optional<StepGraphs> graphs;   // with AcceleratorOptions::capture_graph
-  RecordedStep* recording = nullptr;  // the step that is being recorded
-  int updates_not_recorded = 0;       // as an optimizer or its gradients didn't allow it
+  std::optional<StepGraphs> graphs;      // with AcceleratorOptions::capture_graph
+  RecordedStep* recording = nullptr;     // the step that is being recorded
+  int updates_not_recorded = 0;          // as an optimizer or its gradients didn't allow it
+  bool begun_by_graph = false;           // the window in progress
+  std::int64_t recorded_reductions = 0;  // steps that end a window, the same on all ranks
 };
 
 }  // namespace torch_accelerated

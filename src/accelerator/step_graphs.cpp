@@ -47,14 +47,18 @@ void StepGraphs::keep_for(std::vector<std::uint64_t> fixed) {
   fixed_ = std::move(fixed);
 }
 
-const RecordedStep* StepGraphs::find(const std::string& key) const {
+std::shared_ptr<const RecordedStep> StepGraphs::find(const std::string& key) const {
   const auto found = steps_.find(key);
-  return found == steps_.end() ? nullptr : &found->second;
+  return found == steps_.end() ? nullptr : found->second;
+}
+
+void StepGraphs::see(const std::string& key) {
+  if (seen_.size() == kMostSeen) seen_.clear();
+  seen_.insert(key);
 }
 
 bool StepGraphs::wants(const std::string& key) {
-  if (seen_.size() == kMostSeen && !seen_.contains(key)) seen_.clear();
-  if (++seen_[key] == 1) return false;
+  if (!seen_.contains(key)) return false;
   if (steps_.size() < kMostSteps) return true;
   warn(concat("there are ", kMostSteps,
               " captured steps already, of other shapes or places in an update; pad batches to few "
@@ -62,8 +66,8 @@ bool StepGraphs::wants(const std::string& key) {
   return false;
 }
 
-const RecordedStep& StepGraphs::add(const std::string& key, RecordedStep step) {
-  return steps_.insert_or_assign(key, std::move(step)).first->second;
+void StepGraphs::add(const std::string& key, std::shared_ptr<const RecordedStep> step) {
+  steps_.insert_or_assign(key, std::move(step));
 }
 
 void StepGraphs::warn(const std::string& reason) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct RecordedStep {
   StepOutput output;                             ///< which it writes
   std::vector<std::function<void()>> on_replay;  ///< what the host does each time
   std::unique_ptr<DeviceGraph> graph;
+  std::int64_t number = 0;  ///< of those recorded so far, the same on all ranks where it reduces
 
   /// Has the device do the step on `batch`.
   /// @return the output; its loss and scalars stay as they are at the next replay.
@@ -41,13 +43,18 @@ class StepGraphs {
   void keep_for(std::vector<std::uint64_t> fixed);
 
   /// The step that was recorded for `key`; null where there is none.
-  const RecordedStep* find(const std::string& key) const;
+  std::shared_ptr<const RecordedStep> find(const std::string& key) const;
 
-  /// Whether the step for `key` is to be recorded: from its second time on, as the first makes what
-  /// it needs once, and only so many.
+  /// Whether a step for `key` could be recorded: it has been seen before, when it made what it
+  /// needs once, and there are not too many.
   bool wants(const std::string& key);
 
-  const RecordedStep& add(const std::string& key, RecordedStep step);
+  /// Takes note of a step that ran as it is, and could have been recorded.
+  void see(const std::string& key);
+
+  void add(const std::string& key, std::shared_ptr<const RecordedStep> step);
+
+  void drop(const std::string& key) { steps_.erase(key); }
 
   /// Says in the log why steps go on without being recorded, once.
   void warn(const std::string& reason);
@@ -58,8 +65,8 @@ class StepGraphs {
   std::unique_ptr<GraphDevice> device_;
   HostNumbers numbers_;
   std::vector<std::uint64_t> fixed_;
-  std::map<std::string, int> seen_;
-  std::map<std::string, RecordedStep> steps_;
+  std::set<std::string> seen_;
+  std::map<std::string, std::shared_ptr<const RecordedStep>> steps_;
   int changes_ = 0;  // of `fixed_`
   bool has_warned_ = false;
 };

@@ -2,6 +2,8 @@
 #include "distributed/nccl_session.h"
 
 #include <algorithm>
+#include <future>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -10,6 +12,8 @@
 
 namespace torch_accelerated::detail {
 namespace {
+
+constexpr std::chrono::seconds kAbortWait{1};
 
 bool is_error(NcclResult result) {
   return result != NcclResult::kSuccess && result != NcclResult::kInProgress;
@@ -61,8 +65,18 @@ void NcclSession::leave(const NcclOperation& operation) {
 }
 
 void NcclSession::abort() noexcept {
-  // What it returns changes nothing: there is nothing else that could be tried.
-  if (const auto comm = std::exchange(comm_, nullptr)) api_->comm_abort(comm);
+  const auto comm = std::exchange(comm_, nullptr);
+  if (comm == nullptr) return;
+  // What it returns changes nothing: there is nothing else that could be tried. It waits until no
+  // graph has its work any more, and those go when the caller's stack is unwound.
+  try {
+    std::packaged_task<void()> work([api = api_, comm] { api->comm_abort(comm); });
+    const auto done = work.get_future();
+    std::thread(std::move(work)).detach();
+    done.wait_for(kAbortWait);
+  } catch (const std::system_error&) {
+    api_->comm_abort(comm);  // the system has no thread to give
+  }
 }
 
 NcclResult NcclSession::state(const NcclOperation& operation) {

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "torch_accelerated/base/log.h"
 #include "torch_accelerated/trainer/trainer.h"
 #include "trainer/trainer_state.h"
 
@@ -14,6 +15,15 @@ namespace torch_accelerated {
 bool TrainerState::verdict_may_be_late() const {
   return config->non_finite != NonFinite::kSkip && !run->sharing.is_per_rank &&
          config->deterministic_shards == 0;
+}
+
+// Where options that are known only now leave nothing to capture.
+void Trainer::warn_of_plain_steps() const {
+  if (!accelerator().options().capture_graph || state_->verdict_may_be_late()) return;
+  if (!accelerator().is_main_process()) return;
+  log(LogLevel::kWarning,
+      "capture_graph: steps run as they are: with NonFinite::kSkip, deterministic shards, or rows "
+      "that ranks have of their own, each update is waited for");
 }
 
 void Trainer::hear_verdicts(Updates updates) {

@@ -13,6 +13,7 @@
 #include "torch_accelerated/base/error.h"
 #include "torch_accelerated/base/log.h"
 #include "trainer/batch_cursor.h"
+#include "trainer/small_step.h"
 #include "trainer/trainer_state.h"
 #include "trainer/trial_options.h"
 
@@ -76,6 +77,7 @@ void Trainer::begin_run(BatchSource* source, const TrainOptions& options) {
   state.run->checkpoints = std::move(state.checkpoints);
   accelerator().together("train", [&] { state.prepare(*this); });
   set_up_run();
+  warn_of_plain_steps();
   training_run_start();
   state.notify(*this, &Callback::on_training_run_start, TrainingRunStart{run_config()});
   for (auto& slot : state.optimizers) slot.note_new_groups();
@@ -142,7 +144,7 @@ StepOutput Trainer::micro_batch(Batch given) {
                TrainStepStart{progress.epoch, progress.micro_batch, batch});
   const char* outer = std::exchange(state.phase, "train_step");
   state.seed_micro_batch();
-  const auto output = is_skipped() ? skip_step(batch) : training_step(batch);
+  const auto output = training_step(batch);
   record(batch, output);
   state.phase = outer;
   const bool ended = run.position.is_last;
@@ -161,10 +163,15 @@ StepOutput Trainer::micro_batch(Batch given) {
 }
 
 StepOutput Trainer::training_step(const Batch& batch) {
-  if (!accelerator().options().capture_graph) return train_step(batch).detach();
-  return accelerator().captured(batch, state_->run->position, [this](const Batch& captured) {
-    return train_step(captured).detach();
-  });
+  auto& is_small = state_->run->is_small;
+  if (!is_small) is_small = is_small_step(*state_, batch);
+  const OneThread one_thread(*is_small);
+  const auto step = [this](const Batch& given) {
+    return is_skipped() ? skip_step(given) : train_step(given).detach();
+  };
+  if (!accelerator().options().capture_graph) return step(batch);
+  return accelerator().captured(batch, state_->run->position,
+                                !is_skipped() && state_->verdict_may_be_late(), step);
 }
 
 void Trainer::record(const Batch& batch, const StepOutput& output) {

@@ -82,8 +82,9 @@ struct Run {
   bool stops = false;                                // whatever has been requested
   bool reduced = false;                              // in the window in progress
   WindowPosition position = {};                      // of the micro-batch in progress
-  bool only_own_parameters = false;  // whether gradients must be kept to each optimizer's own
-  bool update_skipped = false;       // in the window in progress
+  std::optional<bool> is_small = {};  // whether its steps have one thread; from the first one on
+  bool only_own_parameters = false;   // whether gradients must be kept to each optimizer's own
+  bool update_skipped = false;        // in the window in progress
   std::deque<UndecidedUpdate> undecided = {};  // one for each of the accelerator's late verdicts
   std::int64_t last_bad_update = -1;           // of those
   bool in_epoch = false;

@@ -48,6 +48,7 @@ std::vector<std::int64_t> steps_of(const torch::optim::Optimizer& optimizer) {
       steps.push_back(of_adamw->step());
     }
   }
+  std::sort(steps.begin(), steps.end());  // the state's order is that of addresses
   return steps;
 }
 
@@ -236,6 +237,34 @@ TEST(CapturedSteps, AreRecordedAnewWhenOtherParametersAreTrained) {
   expect_equal(captured, plain);
 }
 
+TEST(CapturedSteps, MayHaveFrozenParametersInTheirOptimizer) {
+  const FakeGraphs graphs;
+  const auto freeze_at_9 = [](ta::Trainer& trainer, const ta::TrainStepEnd& event) {
+    auto first = trainer.model().module().children().front()->parameters();
+    if (event.updates == 9 || event.updates == 21) {
+      for (auto& parameter : first) parameter.requires_grad_(event.updates == 21);
+    }
+  };
+  const auto plain =
+      outcome_of(false, tiny_batch(160), three_epochs(), adamw, plain_net, freeze_at_9);
+  const auto captured =
+      outcome_of(true, tiny_batch(160), three_epochs(), adamw, plain_net, freeze_at_9);
+  EXPECT_EQ(graphs.recorded(), 3);
+  EXPECT_GT(graphs.replayed(), 100);
+  expect_equal(captured, plain);
+}
+
+TEST(CapturedSteps, OfAccumulatedMicroBatchesAreThree) {
+  const FakeGraphs graphs;
+  auto options = three_epochs();
+  options.gradient_accumulation_steps = 10;
+  const auto plain = outcome_of(false, tiny_batch(160), options, adamw);
+  const auto captured = outcome_of(true, tiny_batch(160), options, adamw);
+  EXPECT_EQ(graphs.recorded(), 3);
+  EXPECT_GT(graphs.replayed(), 80);
+  expect_equal(captured, plain);
+}
+
 TEST(CapturedSteps, SeeModesAndOptionsThatACallbackChanges) {
   const FakeGraphs graphs;
   const auto change = [](ta::Trainer& trainer, const ta::TrainStepEnd& event) {
@@ -358,7 +387,7 @@ std::vector<torch::nn::Sequential> trained_by_two_ranks(bool capture,
                                                         const ta::TrainOptions& options,
                                                         std::int64_t stop_at) {
   std::vector<torch::nn::Sequential> nets{tiny_net(), tiny_net()};
-  const auto rows = tiny_batch(72);
+  const auto rows = tiny_batch(73);  // one rank has none of the last batch
   const auto errors = with_ranks(2, [&](ta::Communicator& control, FakeNccl& nccl) {
     auto of_rank = options_of(capture);
     of_rank.overlap = ta::Overlap::kOff;

@@ -78,6 +78,10 @@ struct AcceleratorOptions {
   /// environment sets glibc's malloc up, and in a program's own communicator.
   bool keep_host_memory = true;
 
+  /// On the CPU: in the training steps of a small network on rows of numbers, operations have one
+  /// thread; several would take longer to begin than they help. See docs/performance.md.
+  bool small_steps_on_one_thread = true;
+
   /// Late only in a Trainer, and where nothing that comes right after depends on it: optimizers
   /// that step through fused kernels, no MixedPrecision::kFp16, no NonFinite::kSkip, no
   /// deterministic shards, and not where ranks bring their own rows.
@@ -175,21 +179,6 @@ class Accelerator {
 
   /// Autocast for a scope, as the precision asks; hold it around forward and loss.
   [[nodiscard]] Autocast autocast() const { return Autocast(device_.type(), mixed_precision()); }
-
-  using CapturedStep = std::function<StepOutput(const Batch&)>;
-
-  /// Runs `step`, all that a micro-batch at `position` has the device do, on `batch`. With
-  /// AcceleratorOptions::capture_graph what it asks of the device is recorded when it comes the
-  /// second time, and replayed for batches of the same shape in the place of `step`; the output's
-  /// `outputs` are then written over by the next replay.
-  /// @throws ArgumentError  `step` waits for the device while it is recorded; says what did.
-  StepOutput captured(const Batch& batch, const WindowPosition& position, const CapturedStep& step);
-
-  /// Within `captured`: runs `work` of the host, or at each replay where the step is recorded.
-  template <class Work>
-  void on_host(Work&& work) {
-    is_recording_ ? leave_to_replay(std::forward<Work>(work)) : work();
-  }
 
   /// Adds the gradients of one micro-batch to those of its window. Collective in the run's first
   /// micro-batch.
@@ -321,14 +310,34 @@ class Accelerator {
   void print(std::string_view line) const;
 
  private:
+  friend class Trainer;  // of whose steps it has to know all that the host does
+
   struct Reduction;
   struct Slot;  // of one optimizer
+
+  // Runs `step`, all that a micro-batch at `position` has the device do, on `batch`. With
+  // AcceleratorOptions::capture_graph, and where it `may_capture`, what it asks of the device is
+  // recorded when it comes the second time, and replayed in its place for batches of the same
+  // shape; the output's `outputs` are then written over by the next replay. Collective at a
+  // window's end.
+  using CapturedStep = std::function<StepOutput(const Batch&)>;
+  StepOutput captured(const Batch& batch, const WindowPosition& position, bool may_capture,
+                      const CapturedStep& step);
+
+  // Within `captured`: runs `work` of the host, or at each replay where the step is recorded.
+  template <class Work>
+  void on_host(Work&& work) {
+    is_recording_ ? leave_to_replay(std::forward<Work>(work)) : work();
+  }
 
   void check_graphs() const;
   std::vector<std::uint64_t> fixed_in_graphs() const;
   std::string graph_key(const Batch& batch, const WindowPosition& position) const;
-  bool may_record(const WindowPosition& position);
-  RecordedStep record(const Batch& batch, const WindowPosition& position, const CapturedStep& step);
+  std::int64_t agree_on_graph(bool ends_window, std::int64_t graph);
+  const char* reason_not_recorded() const;
+  void note_plain_step(const std::string& key, bool ends_window);
+  std::shared_ptr<const RecordedStep> record(const Batch& batch, const WindowPosition& position,
+                                             const CapturedStep& step);
   void keep_gradients(bool ends_window);
   void leave_to_replay(std::function<void()> work);
   void forget_graphs() noexcept;

@@ -237,6 +237,7 @@ class Trainer {
   void refuse_update(const RefusedUpdate& refused);
   enum class Updates { kAll, kButTheNewest };
   void hear_verdicts(Updates updates);
+  void warn_of_plain_steps() const;
   bool is_saving() const;
   void record(const Batch& batch, const StepOutput& output);
   void end_update();
