@@ -256,7 +256,7 @@ void Accelerator::keep_gradients(bool ends_window) {
   for (auto& [optimizer, slot] : reduction_->slots) {
     if (slot.reducer && !ends_window) {
       leave_to_replay(
-          [&slot = slot, has = slot.reducer->has_gradient()] { slot.reducer->note_replay(has); });
+          [&of = slot, has = slot.reducer->has_gradient()] { of.reducer->note_replay(has); });
       continue;
     }
     std::vector<std::pair<torch::Tensor, torch::Tensor>> gradients;
