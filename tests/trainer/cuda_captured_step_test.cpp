@@ -46,7 +46,8 @@ struct Objects {
                           &accelerator};
 };
 
-// As in cuda_syncs_test.cpp.
+// Only a build with CUDA has these tests, under the label gpu, and such a build may be made on a
+// machine without a GPU, where nothing can be captured; captured_step_test.cpp runs there.
 class CudaCapturedSteps : public testing::Test {
  protected:
   void SetUp() override {
