@@ -19,7 +19,8 @@ if(TARGET ${_TorchAccelerated_mpi})
 else()
   find_package(MPI QUIET COMPONENTS ${_TorchAccelerated_mpi_language})
 endif()
-if(TARGET ${_TorchAccelerated_mpi})
+# FindMPI leaves its target behind where it has found none.
+if(_TorchAccelerated_mpi_is_others OR MPI_${_TorchAccelerated_mpi_language}_FOUND)
   # Seen from all folders of a project, like the library that is linked with it.
   if(NOT _TorchAccelerated_mpi_is_others)
     set_target_properties(${_TorchAccelerated_mpi} PROPERTIES IMPORTED_GLOBAL TRUE)
