@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps that are recorded once and replayed, with AcceleratorOptions::capture_graph.
+// Steps that are recorded once and replayed, with AcceleratorOptions::capture_graph: which they are.
+// How one is recorded stands in accelerator_recording.cpp.
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -69,15 +70,6 @@ bool is_plain(const torch::Tensor& tensor) {
   return tensor.defined() && tensor.layout() == torch::kStrided;
 }
 
-[[noreturn]] void refuse_to_record(const std::string& what) {
-  // LibTorch's errors go on with where they came from.
-  throw ArgumentError(
-      concat("capture_graph: the step can't be captured: ", what.substr(0, what.find('\n')),
-             "; a captured step reads nothing back from the device, as item() and cpu() do, and "
-             "makes no tensors whose size depends on their numbers; change that, or set "
-             "capture_graph to false"));
-}
-
 }  // namespace
 
 void Accelerator::check_graphs() const {
@@ -87,8 +79,8 @@ void Accelerator::check_graphs() const {
     return concat("capture_graph can't be had with ", what);
   };
   check.require(graph_device_maker(device_.type()) != nullptr,
-                concat("capture_graph needs CUDA, and a library that was built with it and its "
-                       "headers; the device is ",
+                concat("capture_graph needs a library that was built with CUDA and its headers where "
+                       "the device is ",
                        device_));
   check.require(mixed_precision() != MixedPrecision::kFp16,
                 why("MixedPrecision::kFp16, whose flag is read in each update; kBf16 has none"));
@@ -102,8 +94,8 @@ void Accelerator::check_graphs() const {
   check.require(!options_.share_devices,
                 why("share_devices, which adds gradients up in the host's memory"));
   check.require(world_size() == 1 || options_.share_devices || world_.gradients->name() == "NCCL",
-                why("gradients that don't go by NCCL, as a library without it adds them up in the "
-                    "host's memory"));
+                why("gradients that don't go by NCCL, as those of several ranks on the CPU, or in a "
+                    "library without it, which are added up in the host's memory"));
   check.throw_if_any();
 }
 
@@ -127,8 +119,13 @@ StepOutput Accelerator::captured(const Batch& batch, const WindowPosition& posit
   const auto agreed = agree_on_graph(position.is_last, mine);
   StepOutput output;
   graphs.device().run([&] {
-    if (agreed == mine && is_new) graphs.add(key, recorded = record(batch, position, step));
-    if (agreed != mine) recorded = nullptr;
+    if (agreed == mine && is_new) {
+      graphs.add(key, recorded = record(batch, position, step));
+    } else if (agreed != mine) {
+      recorded = nullptr;
+    } else if (recorded && !recorded->is_proven) {
+      recorded = prove(*recorded, batch, position, step);
+    }
     output = recorded ? recorded->replay(batch, graphs.numbers()) : step(batch);
   });
   if (agreed > mine) graphs.drop(key);  // another rank has lost its part of it, or never had one
@@ -153,10 +150,6 @@ std::int64_t Accelerator::agree_on_graph(bool ends_window, std::int64_t graph) {
     highest = std::max(highest, part.const_data_ptr<std::int64_t>()[0]);
   }
   return highest > graph ? highest : lowest;
-}
-
-void Accelerator::leave_to_replay(std::function<void()> work) {
-  reduction_->recording->on_replay.push_back(std::move(work));
 }
 
 // What a recorded step would not notice: that it is another step now.
@@ -210,65 +203,6 @@ void Accelerator::note_plain_step(const std::string& key, bool ends_window) {
   if (!ends_window || reason == nullptr) return graphs.see(key);
   // The first updates of a run show what is possible.
   if (++reduction_->updates_not_recorded == 4) graphs.warn(reason);
-}
-
-std::shared_ptr<const RecordedStep> Accelerator::record(const Batch& batch,
-                                                        const WindowPosition& position,
-                                                        const CapturedStep& step) {
-  struct Scope {
-    Accelerator& accelerator;
-    ~Scope() {
-      accelerator.is_recording_ = false;
-      accelerator.reduction_->recording = nullptr;
-    }
-  };
-  auto recorded = std::make_shared<RecordedStep>();
-  for (const auto& [name, value] : batch) recorded->inputs.set(name, value.clone());
-  if (position.is_last) ++reduction_->recorded_reductions;
-  recorded->number = std::max<std::int64_t>(reduction_->recorded_reductions, 1);
-  std::vector<std::pair<Slot*, GradientWindow::Progress>> before;
-  for (auto& [optimizer, slot] : reduction_->slots) {
-    before.emplace_back(&slot, slot.window.progress());
-  }
-  const Scope scope{*this};
-  is_recording_ = true;
-  reduction_->recording = recorded.get();
-  try {
-    recorded->graph = reduction_->graphs->device().record(
-        [&] { recorded->output = step(recorded->inputs).detach(); });
-  } catch (const c10::OutOfMemoryError&) {
-    throw;
-  } catch (const StateError& error) {
-    refuse_to_record(error.what());
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    refuse_to_record(error.what());
-  }
-  keep_gradients(position.is_last);
-  // Nothing has been done yet: the replay that follows does it.
-  for (const auto& [slot, progress] : before) slot->window.set_progress(progress);
-  return recorded;
-}
-
-// Gradients are as the recorded step leaves them after each replay.
-void Accelerator::keep_gradients(bool ends_window) {
-  for (auto& [optimizer, slot] : reduction_->slots) {
-    if (slot.reducer && !ends_window) {
-      leave_to_replay(
-          [&of = slot, has = slot.reducer->has_gradient()] { of.reducer->note_replay(has); });
-      continue;
-    }
-    std::vector<std::pair<torch::Tensor, torch::Tensor>> gradients;
-    for (const auto& parameter : parameters_of(*optimizer)) {
-      gradients.emplace_back(parameter, parameter.grad());
-    }
-    leave_to_replay([gradients = std::move(gradients)] {
-      for (const auto& [parameter, gradient] : gradients) {
-        if (!parameter.grad().is_same(gradient)) parameter.mutable_grad() = gradient;
-      }
-    });
-  }
 }
 
 void Accelerator::forget_graphs() noexcept {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/core/TensorBody.h>
 #include <c10/core/Device.h>
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace torch_accelerated {
 
@@ -15,6 +17,16 @@ class DeviceGraph {
 
   /// Has the device do it once more, from the same memory into the same memory.
   virtual void replay() = 0;
+
+  /// The memory from before the recording that a replay writes to, where `sees_all` isn't true.
+  /// @return tensors of (bytes), uint8.
+  virtual std::vector<at::Tensor> written() const { return {}; }
+
+  /// Keeps what a replay changes, random generators included.
+  /// @return puts it back.
+  virtual std::function<void()> kept() const {
+    return [] {};
+  }
 };
 
 /// A device that can record what it is asked to do. An interface, so that what is built on it can
@@ -27,9 +39,13 @@ class GraphDevice {
   /// before has to do, and that one goes on after it.
   virtual void run(const std::function<void()>& work) = 0;
 
-  /// Runs `work` on the host, within `run`; what it asks of the device is recorded, not done.
+  /// Runs `work` on the host, within `run`; what it asks of the device is recorded, and done by the
+  /// first replay at the latest.
   /// @throws std::exception  what `work` threw, also where it waited for the device.
   virtual std::unique_ptr<DeviceGraph> record(const std::function<void()>& work) = 0;
+
+  /// Whether all that `work` can do to the device's memory is recorded.
+  virtual bool sees_all() const noexcept { return true; }
 };
 
 /// Makes the GraphDevice of a device.
@@ -40,5 +56,8 @@ GraphDeviceMaker& graph_device_maker(c10::DeviceType type);
 
 /// For CUDA; null where the library was built without CUDA or its headers.
 GraphDeviceMaker cuda_graph_device_maker();
+
+/// For the CPU, whose graphs are the kernels that a step called, without all that leads to them.
+GraphDeviceMaker host_graph_device_maker();
 
 }  // namespace torch_accelerated

@@ -94,7 +94,7 @@ class GroupedStep : public FusedStep {
     each_call([&](FusedCall& call, torch::optim::OptimizerParamGroup& group) {
       for (const auto& parameter : call.parameters) keys.push_back(parameter.unsafeGetTensorImpl());
       const auto rate = numbers.add([&group] { return group.options().get_lr(); });
-      launch_recorded(call, group, rate.to(at::kFloat), numbers);
+      launch_recorded(call, group, rate.is_cpu() ? rate : rate.to(at::kFloat), numbers);
     });
     note_missed(suppressed);
     return [this, keys = std::move(keys)] { count_replay(keys); };
@@ -124,7 +124,7 @@ class GroupedStep : public FusedStep {
   virtual void launch(FusedCall& call, torch::optim::OptimizerParamGroup& group) = 0;
 
   /// The same while it is being recorded.
-  /// @param rate  (), float32, on the device.
+  /// @param rate  (), on the device; float32, which CUDA's kernels need, and on the CPU float64.
   virtual void launch_recorded(FusedCall& call, torch::optim::OptimizerParamGroup& group,
                                const at::Tensor& rate, HostNumbers& numbers) = 0;
 

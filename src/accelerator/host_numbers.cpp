@@ -24,6 +24,8 @@ torch::Tensor HostNumbers::add(std::function<double()> read) {
                             " learning rates and counts; use fewer param groups"));
   }
   reads_.push_back(std::move(read));
+  // On the CPU what is recorded is done meanwhile, and reads it now.
+  if (places_.is_cpu()) places_.mutable_data_ptr<double>()[place] = reads_.back()();
   return places_.select(0, place);
 }
 

@@ -47,7 +47,7 @@ void StepGraphs::keep_for(std::vector<std::uint64_t> fixed) {
   fixed_ = std::move(fixed);
 }
 
-std::shared_ptr<const RecordedStep> StepGraphs::find(const std::string& key) const {
+std::shared_ptr<RecordedStep> StepGraphs::find(const std::string& key) const {
   const auto found = steps_.find(key);
   return found == steps_.end() ? nullptr : found->second;
 }
@@ -66,7 +66,7 @@ bool StepGraphs::wants(const std::string& key) {
   return false;
 }
 
-void StepGraphs::add(const std::string& key, std::shared_ptr<const RecordedStep> step) {
+void StepGraphs::add(const std::string& key, std::shared_ptr<RecordedStep> step) {
   steps_.insert_or_assign(key, std::move(step));
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "accelerator/device_graph.h"
@@ -23,7 +24,9 @@ struct RecordedStep {
   Batch inputs;                                  ///< which it reads
   StepOutput output;                             ///< which it writes
   std::vector<std::function<void()>> on_replay;  ///< what the host does each time
+  std::vector<std::pair<at::Tensor, at::Tensor>> gradients;  ///< of parameters, where it leaves any
   std::unique_ptr<DeviceGraph> graph;
+  bool is_proven = false;  ///< where its device needs that: that a replay does what the step does
   std::int64_t number = 0;  ///< of those recorded so far, the same on all ranks where it reduces
 
   /// Has the device do the step on `batch`.
@@ -43,7 +46,7 @@ class StepGraphs {
   void keep_for(std::vector<std::uint64_t> fixed);
 
   /// The step that was recorded for `key`; null where there is none.
-  std::shared_ptr<const RecordedStep> find(const std::string& key) const;
+  std::shared_ptr<RecordedStep> find(const std::string& key) const;
 
   /// Whether a step for `key` could be recorded: it has been seen before, when it made what it
   /// needs once, and there are not too many.
@@ -52,7 +55,7 @@ class StepGraphs {
   /// Takes note of a step that ran as it is, and could have been recorded.
   void see(const std::string& key);
 
-  void add(const std::string& key, std::shared_ptr<const RecordedStep> step);
+  void add(const std::string& key, std::shared_ptr<RecordedStep> step);
 
   void drop(const std::string& key) { steps_.erase(key); }
 
@@ -66,7 +69,7 @@ class StepGraphs {
   HostNumbers numbers_;
   std::vector<std::uint64_t> fixed_;
   std::set<std::string> seen_;
-  std::map<std::string, std::shared_ptr<const RecordedStep>> steps_;
+  std::map<std::string, std::shared_ptr<RecordedStep>> steps_;
   int changes_ = 0;  // of `fixed_`
   bool has_warned_ = false;
 };

@@ -2,13 +2,14 @@
 #include "support/fake_graphs.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <torch/library.h>
 #include <torch/torch.h>
 
 #include <atomic>
 #include <set>
 #include <stdexcept>
 #include <utility>
+
+#include "accelerator/operation_recorder.h"
 
 namespace tests {
 namespace {
@@ -17,9 +18,6 @@ namespace ta = torch_accelerated;
 
 std::atomic<int> graphs_made = 0;
 std::atomic<int> replays_made = 0;
-
-// A key below autograd that nothing else uses: included, it has each operation come here first.
-constexpr auto kKey = c10::DispatchKey::Fake;
 
 class FakeGraph;
 thread_local FakeGraph* recording = nullptr;
@@ -31,7 +29,7 @@ void each_tensor(const c10::IValue& value, const std::function<void(const at::Te
   }
 }
 
-class FakeGraph : public ta::DeviceGraph {
+class FakeGraph : public ta::DeviceGraph, private ta::OperationRecorder {
  public:
   explicit FakeGraph(const std::function<void()>& work) {
     recording = this;
@@ -40,10 +38,7 @@ class FakeGraph : public ta::DeviceGraph {
     } const scope;
     auto generator = at::detail::getDefaultCPUGenerator();
     const auto random = generator.get_state();
-    {
-      const c10::impl::IncludeDispatchKeyGuard guard(kKey);
-      work();
-    }
+    watch(work);
     // A device does nothing while it records.
     const torch::NoGradGuard no_grad;
     for (const auto& [memory, before] : written_) memory.copy_(before);
@@ -58,16 +53,23 @@ class FakeGraph : public ta::DeviceGraph {
     ++replays_made;
   }
 
-  void operate(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  void call(const std::function<void()>& work) {
+    steps_.push_back(work);
+    unwatched(work);
+  }
+
+ private:
+  void operate(const c10::OperatorHandle& op, c10::DispatchKeySet /*keys*/,
+               torch::jit::Stack& stack) override {
     const auto& schema = op.schema();
     refuse_waits(schema.name());
     const auto count = schema.arguments().size();
-    const std::vector<c10::IValue> arguments(stack->end() - static_cast<std::ptrdiff_t>(count),
-                                             stack->end());
+    const std::vector<c10::IValue> arguments(stack.end() - static_cast<std::ptrdiff_t>(count),
+                                             stack.end());
     save_written(schema, arguments);
-    op.callBoxed(stack);
+    op.callBoxed(&stack);
     const std::vector<c10::IValue> results(
-        stack->end() - static_cast<std::ptrdiff_t>(schema.returns().size()), stack->end());
+        stack.end() - static_cast<std::ptrdiff_t>(schema.returns().size()), stack.end());
     bool is_view = false;
     bool is_new = !schema.returns().empty();
     for (const auto& of_result : schema.returns()) {
@@ -89,12 +91,6 @@ class FakeGraph : public ta::DeviceGraph {
     });
   }
 
-  void call(const std::function<void()>& work) {
-    steps_.push_back(work);
-    work();
-  }
-
- private:
   static const void* memory_of(const at::Tensor& tensor) {
     return tensor.has_storage() ? tensor.storage().unsafeGetStorageImpl() : nullptr;
   }
@@ -145,12 +141,6 @@ class FakeGraphDevice : public ta::GraphDevice {
   }
 };
 
-void operate(const c10::OperatorHandle& op, c10::DispatchKeySet /*keys*/,
-             torch::jit::Stack* stack) {
-  const c10::impl::ExcludeDispatchKeyGuard guard(kKey);
-  recording->operate(op, stack);
-}
-
 }  // namespace
 
 FakeGraphs::FakeGraphs() {
@@ -161,20 +151,13 @@ FakeGraphs::FakeGraphs() {
   };
 }
 
-FakeGraphs::~FakeGraphs() { ta::graph_device_maker(c10::kCPU) = nullptr; }
+FakeGraphs::~FakeGraphs() { ta::graph_device_maker(c10::kCPU) = ta::host_graph_device_maker(); }
 
 int FakeGraphs::recorded() const noexcept { return graphs_made; }
 int FakeGraphs::replayed() const noexcept { return replays_made; }
 
 void FakeGraphs::call(const std::function<void()>& work) {
-  if (recording == nullptr) return work();
-  const c10::impl::ExcludeDispatchKeyGuard guard(kKey);
-  recording->call(work);
+  recording == nullptr ? work() : recording->call(work);
 }
 
 }  // namespace tests
-
-// NOLINTNEXTLINE(misc-use-anonymous-namespace): the macro makes names of its own
-TORCH_LIBRARY_IMPL(_, Fake, library) {
-  library.fallback(torch::CppFunction::makeFromBoxedFunction<&tests::operate>());
-}

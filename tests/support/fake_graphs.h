@@ -11,11 +11,11 @@
 namespace tests {
 
 /// Graphs of what is asked of the CPU, as CUDA's are of a GPU: operations on tensors are recorded
-/// below autograd with the tensors and numbers that they have then, a replay does them again into
-/// the same memory, and what would have the host wait for a GPU throws. What the host computes or
-/// reads by itself is done only while recording.
+/// below autograd with the tensors and numbers that they have then, nothing is done meanwhile, a
+/// replay does them again into the same memory, and what would have the host wait for a GPU throws.
+/// What the host computes or reads by itself is done only while recording.
 ///
-/// While one is alive, an Accelerator on the CPU may have `capture_graph`.
+/// While one is alive, `capture_graph` on the CPU has these, in the place of the library's own.
 class FakeGraphs {
  public:
   FakeGraphs();

@@ -336,8 +336,10 @@ class Accelerator {
   std::int64_t agree_on_graph(bool ends_window, std::int64_t graph);
   const char* reason_not_recorded() const;
   void note_plain_step(const std::string& key, bool ends_window);
-  std::shared_ptr<const RecordedStep> record(const Batch& batch, const WindowPosition& position,
-                                             const CapturedStep& step);
+  std::shared_ptr<RecordedStep> record(const Batch& batch, const WindowPosition& position,
+                                       const CapturedStep& step);
+  std::shared_ptr<RecordedStep> prove(RecordedStep& recorded, const Batch& batch,
+                                      const WindowPosition& position, const CapturedStep& step);
   void keep_gradients(bool ends_window);
   void leave_to_replay(std::function<void()> work);
   void forget_graphs() noexcept;

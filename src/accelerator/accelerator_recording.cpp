@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a step is recorded, and where its device needs that, proved.
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "accelerator/optimizer_tensors.h"
+#include "accelerator/reduction.h"
+#include "accelerator/step_graphs.h"
+#include "base/text.h"
+#include "torch_accelerated/accelerator/accelerator.h"
+#include "torch_accelerated/base/error.h"
+
+namespace torch_accelerated {
+namespace {
+
+[[noreturn]] void refuse_to_record(const std::string& what) {
+  // LibTorch's errors go on with where they came from.
+  throw ArgumentError(
+      concat("capture_graph: the step can't be captured: ", what.substr(0, what.find('\n')),
+             "; a captured step reads nothing back from the device, as item() and cpu() do, and "
+             "makes no tensors whose size depends on their numbers; change that, or set "
+             "capture_graph to false"));
+}
+
+void add_mean(std::vector<torch::Tensor>& tensors, const Mean& mean) {
+  if (!mean.defined()) return;
+  tensors.push_back(mean.numerator());
+  if (!mean.is_over_rows()) tensors.push_back(mean.weight());
+}
+
+/// All that `step` leaves behind, copied: what it `wrote`, gradients, and what it returned.
+std::vector<torch::Tensor> results_of(const RecordedStep& step, std::vector<torch::Tensor> wrote) {
+  auto tensors = std::move(wrote);
+  for (const auto& [parameter, gradient] : step.gradients) tensors.push_back(gradient);
+  add_mean(tensors, step.output.loss);
+  for (const auto& [name, value] : step.output.outputs) tensors.push_back(value);
+  for (const auto& [name, mean] : step.output.scalars) add_mean(tensors, mean);
+  for (auto& tensor : tensors) {
+    if (tensor.defined()) tensor = tensor.detach().clone(at::MemoryFormat::Contiguous);
+  }
+  return tensors;
+}
+
+bool are_same_bits(const torch::Tensor& a, const torch::Tensor& b) {
+  if (!a.defined() || !b.defined()) return a.defined() == b.defined();
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
+         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
+}
+
+}  // namespace
+
+std::shared_ptr<RecordedStep> Accelerator::record(const Batch& batch,
+                                                  const WindowPosition& position,
+                                                  const CapturedStep& step) {
+  struct Scope {
+    Accelerator& accelerator;
+    ~Scope() {
+      accelerator.is_recording_ = false;
+      accelerator.reduction_->recording = nullptr;
+    }
+  };
+  auto recorded = std::make_shared<RecordedStep>();
+  recorded->is_proven = reduction_->graphs->device().sees_all();
+  for (const auto& [name, value] : batch) recorded->inputs.set(name, value.clone());
+  if (position.is_last) ++reduction_->recorded_reductions;
+  recorded->number = std::max<std::int64_t>(reduction_->recorded_reductions, 1);
+  std::vector<std::pair<Slot*, GradientWindow::Progress>> before;
+  for (auto& [optimizer, slot] : reduction_->slots) {
+    before.emplace_back(&slot, slot.window.progress());
+  }
+  const Scope scope{*this};
+  is_recording_ = true;
+  reduction_->recording = recorded.get();
+  try {
+    recorded->graph = reduction_->graphs->device().record(
+        [&] { recorded->output = step(recorded->inputs).detach(); });
+  } catch (const c10::OutOfMemoryError&) {
+    throw;
+  } catch (const StateError& error) {
+    refuse_to_record(error.what());
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    refuse_to_record(error.what());
+  }
+  keep_gradients(position.is_last);
+  // The replay that follows counts, for the device and for the host.
+  for (const auto& [slot, progress] : before) slot->window.set_progress(progress);
+  return recorded;
+}
+
+// Gradients are as the recorded step leaves them after each replay.
+void Accelerator::keep_gradients(bool ends_window) {
+  for (auto& [optimizer, slot] : reduction_->slots) {
+    if (slot.reducer && !ends_window) {
+      leave_to_replay(
+          [&of = slot, has = slot.reducer->has_gradient()] { of.reducer->note_replay(has); });
+      continue;
+    }
+    for (const auto& parameter : parameters_of(*optimizer)) {
+      reduction_->recording->gradients.emplace_back(parameter, parameter.grad());
+    }
+  }
+  leave_to_replay([&gradients = reduction_->recording->gradients] {
+    for (const auto& [parameter, gradient] : gradients) {
+      if (!parameter.grad().is_same(gradient)) parameter.mutable_grad() = gradient;
+    }
+  });
+}
+
+// On the CPU a step may do what isn't recorded, such as writing through a pointer. So for the batch
+// that comes after the recorded one a replay is compared, to the bit, with the step itself.
+// @return the step as it is recorded once more, which it is run for.
+std::shared_ptr<RecordedStep> Accelerator::prove(RecordedStep& recorded, const Batch& batch,
+                                                 const WindowPosition& position,
+                                                 const CapturedStep& step) {
+  const auto put_back = recorded.graph->kept();
+  recorded.replay(batch, reduction_->graphs->numbers());
+  const auto replayed = results_of(recorded, recorded.graph->written());
+  put_back();
+  auto again = record(batch, position, step);
+  const auto made = results_of(*again, recorded.graph->written());
+  if (!std::equal(made.begin(), made.end(), replayed.begin(), replayed.end(), are_same_bits)) {
+    refuse_to_record(
+        "for another batch than the recorded one it does something else than a replay, as it takes "
+        "numbers from elsewhere than from tensors, or goes by them, or writes to memory otherwise "
+        "than by LibTorch's operations");
+  }
+  recorded.is_proven = true;
+  return again;
+}
+
+void Accelerator::leave_to_replay(std::function<void()> work) {
+  reduction_->recording->on_replay.push_back(std::move(work));
+}
+
+}  // namespace torch_accelerated

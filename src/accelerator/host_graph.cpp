@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "accelerator/device_graph.h"
+#include "accelerator/operation_recorder.h"
+#include "accelerator/out_variants.h"
+#include "base/text.h"
+
+namespace torch_accelerated {
+namespace {
+
+using torch::jit::Stack;
+
+/// `value` with each tensor in it replaced by what `change` makes of it.
+template <class Change>
+c10::IValue with_tensors(const c10::IValue& value, const Change& change) {
+  if (value.isTensor()) return value.toTensor().defined() ? change(value.toTensor()) : value;
+  if (!value.isList()) return value;
+  auto list = value.toList().copy();
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const c10::IValue element = list.get(i);
+    if (element.isTensor() && element.toTensor().defined()) list.set(i, change(element.toTensor()));
+  }
+  return list;
+}
+
+template <class Body>
+void each_tensor(const c10::IValue& value, const Body& body) {
+  with_tensors(value, [&](const at::Tensor& tensor) {
+    body(tensor);
+    return tensor;
+  });
+}
+
+const void* memory_of(const at::Tensor& tensor) {
+  return tensor.storage().unsafeGetStorageImpl();
+}
+
+at::Tensor bytes_of(const at::Tensor& tensor) {
+  return at::empty({0}, at::kByte).set_(tensor.storage());
+}
+
+/// The same memory seen in the same way, whatever becomes of `tensor` itself.
+at::Tensor as_it_is(const at::Tensor& tensor) {
+  return at::Tensor(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(
+      /*version_counter=*/0, /*allow_tensor_metadata_change=*/false));
+}
+
+/// A kernel's call.
+struct KernelCall {
+  c10::OperatorHandle operation;
+  c10::DispatchKeySet keys;
+  Stack arguments;
+  Stack results;  // to which what it gives is copied; empty where it writes to its arguments
+};
+
+/// Of the operations on the CPU, those kernels that do something: views are only made once, and what
+/// gives a new tensor writes to the first one's memory.
+class HostGraph : public DeviceGraph, private OperationRecorder {
+ public:
+  explicit HostGraph(const std::function<void()>& work) {
+    generators_.insert(at::detail::getDefaultCPUGenerator());
+    watch(work);
+  }
+
+  void replay() override {
+    if (std::exchange(is_first_, false)) return;  // which the recording did
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    const c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
+    for (const auto& call : calls_) repeat(call);
+  }
+
+  std::vector<at::Tensor> written() const override { return written_; }
+
+  std::function<void()> kept() const override {
+    std::vector<std::pair<at::Tensor, at::Tensor>> memory;
+    for (const auto& bytes : written_) memory.emplace_back(bytes, bytes.clone());
+    std::vector<std::pair<at::Generator, at::Tensor>> random;
+    for (const auto& generator : generators_) random.emplace_back(generator, generator.get_state());
+    return [memory = std::move(memory), random = std::move(random)] {
+      for (const auto& [bytes, before] : memory) bytes.copy_(before);
+      for (auto [generator, before] : random) generator.set_state(before);
+    };
+  }
+
+ private:
+  struct ByIdentity {
+    bool operator()(const at::Generator& a, const at::Generator& b) const noexcept {
+      return a.unsafeGetGeneratorImpl() < b.unsafeGetGeneratorImpl();
+    }
+  };
+
+  void operate(const c10::OperatorHandle& operation, c10::DispatchKeySet keys,
+               Stack& stack) override {
+    const auto& schema = operation.schema();
+    const auto begin = stack.end() - static_cast<std::ptrdiff_t>(schema.arguments().size());
+    KernelCall call{operation, keys, {}, {}};
+    for (auto argument = begin; argument != stack.end(); ++argument) {
+      require_plain(operation, *argument);
+      call.arguments.push_back(with_tensors(*argument, as_it_is));
+    }
+    refuse_values(call);
+    const auto below = stack.size() - call.arguments.size();
+    do_it(operation, keys, stack);
+    const Stack results(stack.begin() + static_cast<std::ptrdiff_t>(below), stack.end());
+    if (!makes_memory(call, results)) {
+      if (changes_memory(schema)) add(std::move(call));
+      return;
+    }
+    for (const auto& result : results) {
+      require_plain(operation, result);
+      each_tensor(result, [&](const at::Tensor& tensor) { own_.insert(memory_of(tensor)); });
+      call.results.push_back(with_tensors(result, as_it_is));
+    }
+    if (!schema.name().starts_with("aten::empty")) add(std::move(call));
+  }
+
+  static void require_plain(const c10::OperatorHandle& operation, const c10::IValue& value) {
+    each_tensor(value, [&](const at::Tensor& tensor) {
+      if (tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.has_storage()) return;
+      throw std::runtime_error(concat(operation.schema().name(),
+                                      " has a tensor that is sparse, packed, or on another device"));
+    });
+  }
+
+  // Whether its results depend on numbers in more than their own numbers.
+  static void refuse_values(const KernelCall& call) {
+    const auto& name = call.operation.schema().name();
+    if (call.operation.hasTag(at::Tag::data_dependent_output)) {
+      throw std::runtime_error(concat(name, " reads a number of a tensor"));
+    }
+    bool may_vary = call.operation.hasTag(at::Tag::dynamic_output_shape);
+    if (name == "aten::index") {
+      may_vary = false;
+      each_tensor(call.arguments.at(1), [&](const at::Tensor& indices) {
+        may_vary = may_vary || indices.scalar_type() == at::kBool ||
+                   indices.scalar_type() == at::kByte;
+      });
+    }
+    static const std::set<std::string> others{"aten::_pack_padded_sequence", "aten::resize_",
+                                              "aten::resize_as_", "aten::set_"};
+    if (may_vary || others.contains(name)) {
+      throw std::runtime_error(concat(name, " makes tensors whose size may be another each time"));
+    }
+  }
+
+  // Results may be arguments, or views of them.
+  static bool makes_memory(const KernelCall& call, const Stack& results) {
+    if (results.empty()) return false;
+    for (const auto& result : call.operation.schema().returns()) {
+      if (result.alias_info() != nullptr) return false;
+    }
+    std::unordered_set<const void*> given;
+    for (const auto& argument : call.arguments) {
+      each_tensor(argument, [&](const at::Tensor& tensor) { given.insert(memory_of(tensor)); });
+    }
+    bool is_new = true;
+    for (const auto& result : results) {
+      each_tensor(result,
+                  [&](const at::Tensor& tensor) { is_new &= !given.contains(memory_of(tensor)); });
+    }
+    return is_new;
+  }
+
+  static bool is_written(const c10::Argument& argument) {
+    const auto* alias = argument.alias_info();
+    // Which the schema of a batch norm doesn't say of its running statistics.
+    return (alias != nullptr && alias->isWrite()) || argument.name() == "running_mean" ||
+           argument.name() == "running_var";
+  }
+
+  static bool changes_memory(const c10::FunctionSchema& schema) {
+    return std::any_of(schema.arguments().begin(), schema.arguments().end(), is_written);
+  }
+
+  void add(KernelCall call) {
+    const auto& arguments = call.operation.schema().arguments();
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      const auto& value = call.arguments[i];
+      if (value.isGenerator()) generators_.insert(value.toGenerator());
+      if (!is_written(arguments[i])) continue;
+      each_tensor(value, [&](const at::Tensor& tensor) {
+        if (own_.insert(memory_of(tensor)).second) written_.push_back(bytes_of(tensor));
+      });
+    }
+    if (call.operation.hasTag(at::Tag::inplace_view)) return;  // it changed how, not what
+    if (const auto variant = out_variant(call.operation, call.results)) {
+      call.operation = *variant;
+      call.arguments.insert(call.arguments.end(), call.results.begin(), call.results.end());
+      call.results.clear();
+    }
+    calls_.push_back(std::move(call));
+  }
+
+  void repeat(const KernelCall& call) {
+    stack_.assign(call.arguments.begin(), call.arguments.end());
+    do_it(call.operation, call.keys, stack_);
+    for (std::size_t i = 0; i < call.results.size(); ++i) copy(stack_[i], call.results[i]);
+    stack_.clear();
+  }
+
+  static void copy(const c10::IValue& from, const c10::IValue& to) {
+    if (to.isTensor() && to.toTensor().defined()) to.toTensor().copy_(from.toTensor());
+    if (!to.isTensorList()) return;
+    const auto tensors = to.toTensorVector();
+    const auto fresh = from.toTensorVector();
+    for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].copy_(fresh[i]);
+  }
+
+  std::vector<KernelCall> calls_;
+  Stack stack_;
+  std::unordered_set<const void*> own_;  // memory that it has made, or that is in `written_`
+  std::vector<at::Tensor> written_;
+  std::set<at::Generator, ByIdentity> generators_;
+  bool is_first_ = true;  // whether the next replay is the first one
+};
+
+class HostGraphDevice : public GraphDevice {
+ public:
+  void run(const std::function<void()>& work) override { work(); }
+
+  std::unique_ptr<DeviceGraph> record(const std::function<void()>& work) override {
+    return std::make_unique<HostGraph>(work);
+  }
+
+  // A step may also go through memory by itself.
+  bool sees_all() const noexcept override { return false; }
+};
+
+}  // namespace
+
+GraphDeviceMaker host_graph_device_maker() {
+  return [](c10::Device) -> std::unique_ptr<GraphDevice> {
+    return std::make_unique<HostGraphDevice>();
+  };
+}
+
+}  // namespace torch_accelerated

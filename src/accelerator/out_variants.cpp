@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accelerator/out_variants.h"
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace torch_accelerated {
+namespace {
+
+// The overloads of each name that exist when it is first asked for.
+const std::vector<c10::OperatorName>& overloads_of(const std::string& name) {
+  static const auto all = [] {
+    std::unordered_map<std::string, std::vector<c10::OperatorName>> overloads;
+    for (auto& each : c10::Dispatcher::singleton().getAllOpNames()) {
+      overloads[each.name].push_back(std::move(each));
+    }
+    return overloads;
+  }();
+  static const std::vector<c10::OperatorName> none;
+  const auto found = all.find(name);
+  return found == all.end() ? none : found->second;
+}
+
+// Whether it takes the same arguments, and then one for each result.
+bool is_out_variant(const c10::FunctionSchema& variant, const c10::FunctionSchema& schema) {
+  const auto& arguments = schema.arguments();
+  const auto& further = variant.arguments();
+  if (further.size() != arguments.size() + schema.returns().size()) return false;
+  const auto own_end = further.begin() + static_cast<std::ptrdiff_t>(arguments.size());
+  return std::equal(arguments.begin(), arguments.end(), further.begin(),
+                    [](const c10::Argument& a, const c10::Argument& b) {
+                      return a.name() == b.name() && *a.type() == *b.type();
+                    }) &&
+         std::all_of(own_end, further.end(), [](const c10::Argument& a) { return a.is_out(); });
+}
+
+}  // namespace
+
+std::optional<c10::OperatorHandle> out_variant(const c10::OperatorHandle& operation,
+                                               const torch::jit::Stack& results) {
+  const bool all_tensors = std::all_of(results.begin(), results.end(), [](const auto& result) {
+    return result.isTensor() && result.toTensor().defined();
+  });
+  if (results.empty() || !all_tensors) return std::nullopt;
+  for (const auto& name : overloads_of(operation.schema().name())) {
+    const auto found = c10::Dispatcher::singleton().findSchema(name);
+    if (found && is_out_variant(found->schema(), operation.schema()) &&
+        found->hasKernelForDispatchKey(c10::DispatchKey::CPU)) {
+      return found;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace torch_accelerated
