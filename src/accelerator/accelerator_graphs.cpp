@@ -117,6 +117,11 @@ StepOutput Accelerator::captured(const Batch& batch, const WindowPosition& posit
   const auto next = reduction_->recorded_reductions + 1;
   const std::int64_t mine = recorded ? recorded->number : is_new ? next : kPlain;
   const auto agreed = agree_on_graph(position.is_last, mine);
+  if (agreed != mine) {
+    graphs.note_disagreement();
+  } else if (mine != kPlain) {
+    graphs.note_agreement();
+  }
   StepOutput output;
   graphs.device().run([&] {
     if (agreed == mine && is_new) {

@@ -3,11 +3,11 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "accelerator/optimizer_tensors.h"
 #include "accelerator/reduction.h"
+#include "accelerator/same_bits.h"
 #include "accelerator/step_graphs.h"
 #include "base/text.h"
 #include "torch_accelerated/accelerator/accelerator.h"
@@ -44,10 +44,8 @@ std::vector<torch::Tensor> results_of(const RecordedStep& step, std::vector<torc
   return tensors;
 }
 
-bool are_same_bits(const torch::Tensor& a, const torch::Tensor& b) {
-  if (!a.defined() || !b.defined()) return a.defined() == b.defined();
-  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
-         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
+bool are_same(const torch::Tensor& a, const torch::Tensor& b) {
+  return a.defined() && b.defined() ? have_same_bits(a, b) : a.defined() == b.defined();
 }
 
 }  // namespace
@@ -123,7 +121,7 @@ std::shared_ptr<RecordedStep> Accelerator::prove(RecordedStep& recorded, const B
   put_back();
   auto again = record(batch, position, step);
   const auto made = results_of(*again, recorded.graph->written());
-  if (!std::equal(made.begin(), made.end(), replayed.begin(), replayed.end(), are_same_bits)) {
+  if (!std::equal(made.begin(), made.end(), replayed.begin(), replayed.end(), are_same)) {
     refuse_to_record(
         "for another batch than the recorded one it does something else than a replay, as it takes "
         "numbers from elsewhere than from tensors, or goes by them, or writes to memory otherwise "

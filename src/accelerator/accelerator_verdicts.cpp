@@ -96,9 +96,11 @@ Gradients Accelerator::reduce_late(Slot& slot, const torch::optim::Optimizer& op
     slot.window.close(slot.word, optimizer);
     slot.word = torch::cat({slot.word, status.reshape({1})});
   }
+  // 0 where both are finite, else NaN, which is less than nothing: both have to be, and the weight
+  // above 0, told by few operations.
   const auto sums = slot.word.narrow(0, 0, 2);
-  const auto good = torch::isfinite(sums).all().logical_and(sums[1] > 0);
-  slot.suppressed = good.logical_not().to(torch::kFloat32);
+  const auto is_good = (sums * 0).sum() < sums[1];
+  slot.suppressed = is_good.logical_not().to(torch::kFloat32);
   slot.outcome = Gradients::kUndecided;
   return Gradients::kUndecided;
 }

@@ -55,10 +55,16 @@ at::Tensor as_it_is(const at::Tensor& tensor) {
       /*version_counter=*/0, /*allow_tensor_metadata_change=*/false));
 }
 
+bool are_one(const at::Tensor& a, const at::Tensor& b) {
+  return memory_of(a) == memory_of(b) && a.storage_offset() == b.storage_offset() &&
+         a.sizes() == b.sizes() && a.strides() == b.strides();
+}
+
 /// A kernel's call.
 struct KernelCall {
   c10::OperatorHandle operation;
   c10::DispatchKeySet keys;
+  bool grad_mode;  // in which some kernels keep more for a backward
   Stack arguments;
   Stack results;  // to which what it gives is copied; empty where it writes to its arguments
 };
@@ -76,6 +82,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     if (std::exchange(is_first_, false)) return;  // which the recording did
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
+    const c10::AutoGradMode grad_mode(false);  // for its end
     for (const auto& call : calls_) repeat(call);
   }
 
@@ -103,7 +110,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
                Stack& stack) override {
     const auto& schema = operation.schema();
     const auto begin = stack.end() - static_cast<std::ptrdiff_t>(schema.arguments().size());
-    KernelCall call{operation, keys, {}, {}};
+    KernelCall call{operation, keys, c10::GradMode::is_enabled(), {}, {}};
     for (auto argument = begin; argument != stack.end(); ++argument) {
       require_plain(operation, *argument);
       call.arguments.push_back(with_tensors(*argument, as_it_is));
@@ -135,13 +142,16 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
   // Whether its results depend on numbers in more than their own numbers.
   static void refuse_values(const KernelCall& call) {
     const auto& name = call.operation.schema().name();
+    const auto& given = call.arguments;
+    // With which LibTorch's attention looks whether it is one of a sequence with itself.
+    if (name == "aten::equal" && are_one(given[0].toTensor(), given[1].toTensor())) return;
     if (call.operation.hasTag(at::Tag::data_dependent_output)) {
       throw std::runtime_error(concat(name, " reads a number of a tensor"));
     }
     bool may_vary = call.operation.hasTag(at::Tag::dynamic_output_shape);
     if (name == "aten::index") {
       may_vary = false;
-      each_tensor(call.arguments.at(1), [&](const at::Tensor& indices) {
+      each_tensor(given[1], [&](const at::Tensor& indices) {
         may_vary = may_vary || indices.scalar_type() == at::kBool ||
                    indices.scalar_type() == at::kByte;
       });
@@ -193,7 +203,10 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
       });
     }
     if (call.operation.hasTag(at::Tag::inplace_view)) return;  // it changed how, not what
-    if (const auto variant = out_variant(call.operation, call.results)) {
+    const auto variant = changes_memory(call.operation.schema())
+                             ? std::nullopt
+                             : out_variant(call.operation, call.arguments, call.results);
+    if (variant) {
       call.operation = *variant;
       call.arguments.insert(call.arguments.end(), call.results.begin(), call.results.end());
       call.results.clear();
@@ -203,6 +216,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
 
   void repeat(const KernelCall& call) {
     stack_.assign(call.arguments.begin(), call.arguments.end());
+    c10::GradMode::set_enabled(call.grad_mode);
     do_it(call.operation, call.keys, stack_);
     for (std::size_t i = 0; i < call.results.size(); ++i) copy(stack_[i], call.results[i]);
     stack_.clear();

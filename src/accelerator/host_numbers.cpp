@@ -32,12 +32,17 @@ torch::Tensor HostNumbers::add(std::function<double()> read) {
 void HostNumbers::send() {
   if (reads_.empty()) return;
   const auto count = static_cast<std::int64_t>(reads_.size());
+  if (places_.is_cpu()) return read_into(places_);
   // The host's allocator keeps pinned memory until its copy is done.
   const auto numbers = torch::empty(
-      {count}, torch::TensorOptions().dtype(torch::kFloat64).pinned_memory(!places_.is_cpu()));
+      {count}, torch::TensorOptions().dtype(torch::kFloat64).pinned_memory(true));
+  read_into(numbers);
+  places_.narrow(0, 0, count).copy_(numbers, /*non_blocking=*/true);
+}
+
+void HostNumbers::read_into(const torch::Tensor& numbers) const {
   auto* to = numbers.mutable_data_ptr<double>();
   for (const auto& read : reads_) *to++ = read();
-  places_.narrow(0, 0, count).copy_(numbers, /*non_blocking=*/true);
 }
 
 }  // namespace torch_accelerated

@@ -27,6 +27,8 @@ class HostNumbers {
   void clear() noexcept { reads_.clear(); }
 
  private:
+  void read_into(const torch::Tensor& numbers) const;
+
   std::vector<std::function<double()>> reads_;
   torch::Tensor places_;  // (capacity), float64
 };

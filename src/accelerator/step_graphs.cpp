@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kMostSteps = 8;
 constexpr std::size_t kMostSeen = 256;
 constexpr int kMostChanges = 16;
+constexpr int kMostDisagreements = 16;
 
 Mean copy_of(const Mean& mean) {
   if (!mean.defined()) return mean;
@@ -68,6 +69,13 @@ bool StepGraphs::wants(const std::string& key) {
 
 void StepGraphs::add(const std::string& key, std::shared_ptr<RecordedStep> step) {
   steps_.insert_or_assign(key, std::move(step));
+}
+
+void StepGraphs::note_disagreement() {
+  if (++disagreements_ != kMostDisagreements) return;
+  warn(
+      "the batches of some ranks come in shapes that those ranks have not had before, and all ranks "
+      "replay together or not at all; pad batches to few shapes");
 }
 
 void StepGraphs::warn(const std::string& reason) {

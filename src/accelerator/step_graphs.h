@@ -59,6 +59,11 @@ class StepGraphs {
 
   void drop(const std::string& key) { steps_.erase(key); }
 
+  /// Takes note of steps that ranks would have replayed, but for one that has none recorded for its
+  /// own; says so in the log when it goes on.
+  void note_disagreement();
+  void note_agreement() noexcept { disagreements_ = 0; }
+
   /// Says in the log why steps go on without being recorded, once.
   void warn(const std::string& reason);
 
@@ -70,7 +75,8 @@ class StepGraphs {
   std::vector<std::uint64_t> fixed_;
   std::set<std::string> seen_;
   std::map<std::string, std::shared_ptr<RecordedStep>> steps_;
-  int changes_ = 0;  // of `fixed_`
+  int changes_ = 0;        // of `fixed_`
+  int disagreements_ = 0;  // without an agreement between them
   bool has_warned_ = false;
 };
 

@@ -3,6 +3,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "trainer/trainer_state.h"
 
 namespace torch_accelerated {
@@ -20,23 +22,24 @@ bool is_of_rows(const torch::Tensor& value) {
 
 }  // namespace
 
-bool is_small_step(const TrainerState& state, const Batch& batch) {
-  const auto rows = state.config->per_device_batch_size;
-  if (rows == 0 || !state.accelerator->device().is_cpu()) return false;
-  if (!state.accelerator->options().small_steps_on_one_thread || state.run->arithmetic) {
-    return false;
-  }
-  for (const auto& [name, value] : batch) {
-    if (!is_of_rows(value)) return false;
-  }
+SmallSteps::SmallSteps(const TrainerState& state) {
+  const auto& accelerator = *state.accelerator;
+  if (!accelerator.device().is_cpu() || !accelerator.options().small_steps_on_one_thread) return;
+  if (state.run->arithmetic) return;
   std::int64_t weights = 0;
   for (const auto& [name, model] : state.modules) {
     for (const auto& parameter : model.module().parameters()) {
-      if (parameter.dim() > 2) return false;
+      if (parameter.dim() > 2) return;
       weights += parameter.numel();
     }
   }
-  return weights <= kMostProducts / rows;
+  most_rows_ = kMostProducts / std::max<std::int64_t>(weights, 1);
+}
+
+bool SmallSteps::has(const Batch& batch, std::int64_t rows) const {
+  return rows <= most_rows_ && std::all_of(batch.begin(), batch.end(), [](const auto& item) {
+           return is_of_rows(item.second);
+         });
 }
 
 OneThread::OneThread(bool wanted) : threads_before_(wanted ? at::get_num_threads() : 0) {

@@ -11,11 +11,20 @@ namespace torch_accelerated {
 
 struct TrainerState;
 
-/// Whether a second thread takes longer to begin than it helps in a training step on the CPU:
+/// Those training steps on the CPU in which a second thread takes longer to begin than it helps:
 /// layers of vectors and matrices on rows of numbers, at most 2^22 products of a weight and a row.
-/// Known before the first step, so that a run that goes on takes the same way.
-/// @param batch  of which only the dtypes and the numbers of dimensions count.
-bool is_small_step(const TrainerState& state, const Batch& batch);
+class SmallSteps {
+ public:
+  /// Of a run that begins, whose modules have all their parameters.
+  explicit SmallSteps(const TrainerState& state);
+
+  /// Whether the step on `rows` rows is one of them; goes by nothing else than the batch, so that a
+  /// run that is resumed takes the same way.
+  bool has(const Batch& batch, std::int64_t rows) const;
+
+ private:
+  std::int64_t most_rows_ = -1;
+};
 
 /// LibTorch's operations have one thread while it is alive, where `wanted`.
 class OneThread {

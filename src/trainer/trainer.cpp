@@ -163,14 +163,14 @@ StepOutput Trainer::micro_batch(Batch given) {
 }
 
 StepOutput Trainer::training_step(const Batch& batch) {
-  auto& is_small = state_->run->is_small;
-  if (!is_small) is_small = is_small_step(*state_, batch);
-  const OneThread one_thread(*is_small);
+  auto& run = *state_->run;
+  if (!run.small_steps) run.small_steps.emplace(*state_);
+  const OneThread one_thread(run.small_steps->has(batch, run.position.rows));
   const auto step = [this](const Batch& given) {
     return is_skipped() ? skip_step(given) : train_step(given).detach();
   };
   if (!accelerator().options().capture_graph) return step(batch);
-  return accelerator().captured(batch, state_->run->position,
+  return accelerator().captured(batch, run.position,
                                 !is_skipped() && state_->verdict_may_be_late(), step);
 }
 

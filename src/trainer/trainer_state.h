@@ -21,6 +21,7 @@
 #include "trainer/epoch_means.h"
 #include "trainer/resumption.h"
 #include "trainer/run_checkpoints.h"
+#include "trainer/small_step.h"
 #include "trainer/stop_request.h"
 
 namespace torch_accelerated {
@@ -82,7 +83,7 @@ struct Run {
   bool stops = false;                                // whatever has been requested
   bool reduced = false;                              // in the window in progress
   WindowPosition position = {};                      // of the micro-batch in progress
-  std::optional<bool> is_small = {};  // whether its steps have one thread; from the first one on
+  std::optional<SmallSteps> small_steps = {};  // from the first step on
   bool only_own_parameters = false;   // whether gradients must be kept to each optimizer's own
   bool update_skipped = false;        // in the window in progress
   std::deque<UndecidedUpdate> undecided = {};  // one for each of the accelerator's late verdicts

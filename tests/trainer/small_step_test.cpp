@@ -70,6 +70,22 @@ TEST_F(SmallSteps, AreThoseOfFewWeightsAndRows) {
             2);
 }
 
+TEST_F(SmallSteps, GoByTheRowsOfEachMicroBatchWhereverItComesFrom) {
+  ta::Accelerator accelerator({.device = "cpu"});
+  auto net = wide_net(4096);
+  torch::optim::SGD optimizer(net->parameters(), 1e-6);
+  ThreadCounter trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
+  ListSource source({tiny_batch(127), tiny_batch(128), tiny_batch(5)});
+  trainer.train(source, {.num_epochs = 1});
+  EXPECT_EQ(trainer.training, (std::vector<int>{1, 2, 1}));
+  trainer.train(tiny_batch(128 + 100), {.num_epochs = 1, .per_device_batch_size = 128});
+  EXPECT_EQ(trainer.training, (std::vector<int>{1, 2, 1, 2, 1}));
+  trainer.start({});
+  trainer.step(tiny_batch(3));
+  trainer.finish();
+  EXPECT_EQ(trainer.training.back(), 1);
+}
+
 TEST_F(SmallSteps, AreNotThoseOnSequences) {
   const ta::Batch rows{{"data", torch::randn({16, 5, 4})}, {"target", torch::randn({16, 5, 3})}};
   EXPECT_EQ(threads_of_step(tiny_net(), rows), 2);

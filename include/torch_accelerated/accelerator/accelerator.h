@@ -87,10 +87,11 @@ struct AcceleratorOptions {
   /// deterministic shards, and not where ranks bring their own rows.
   Verdicts verdicts = Verdicts::kAuto;
 
-  /// On a GPU: records what a step asks of the device once for each shape of a batch, and then has
-  /// the device do all of it by one call (CUDA graphs). Steps that a Trainer's subclass overrides
-  /// run only while they are recorded, `scheduler_step` excepted; events fire each time.
-  /// See docs/performance.md for what can't be recorded.
+  /// Records what a step asks of the device once for each shape of a batch, and then does only that:
+  /// on a GPU by one call (CUDA graphs), on the CPU, in one process, kernel by kernel without all
+  /// that leads to them. Steps that a Trainer's subclass overrides run only while they are recorded,
+  /// `scheduler_step` excepted; events fire each time. For small models; see docs/performance.md
+  /// for what can't be recorded.
   bool capture_graph = false;
 
   /// Lets several ranks of a host use one GPU; gradients are then added up in the host's memory.

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Captured steps on the CPU: what the library records of a step there, and what it refuses.
+#include <string>
+
+#include "support/captured_steps.h"
+#include "support/fake_nccl.h"
+
+namespace tests::host_captured_step_test {
+namespace {
+
+using namespace captured;
+using testing::AllOf;
+using testing::HasSubstr;
+
+/// What it computes of a batch, `step`, is the loss.
+class Trained : public CountingTrainer {
+ public:
+  using Step = std::function<torch::Tensor(torch::nn::Sequential&, const ta::Batch&)>;
+
+  Trained(torch::nn::Sequential net, torch::optim::Optimizer& optimizer,
+          ta::Accelerator& accelerator, Step step)
+      : CountingTrainer(net, optimizer, accelerator), net_(net), step_(std::move(step)) {}
+
+ protected:
+  ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
+    ++steps;
+    return {step_(net_, batch), {}, {}};
+  }
+
+ private:
+  torch::nn::Sequential net_;
+  Step step_;
+};
+
+struct Result {
+  torch::nn::Sequential net;
+  int steps;
+};
+
+Result trained(bool capture, const ta::Batch& rows, MakeNet make_net, const Trained::Step& step,
+               ta::AcceleratorOptions options = {.device = "cpu"}) {
+  torch::manual_seed(5);
+  options.capture_graph = capture;
+  ta::Accelerator accelerator(options);
+  Result result{make_net(), 0};
+  auto optimizer = nesterov(result.net);
+  Trained trainer(result.net, optimizer, accelerator, step);
+  trainer.train(rows, {.num_epochs = 3, .per_device_batch_size = 4});
+  result.steps = trainer.steps;
+  return result;
+}
+
+void expect_same_bits(const ta::Batch& rows, MakeNet make_net, const Trained::Step& step,
+                      const ta::AcceleratorOptions& options = {.device = "cpu"}) {
+  const auto plain = trained(false, rows, make_net, step, options);
+  const auto captured = trained(true, rows, make_net, step, options);
+  // The first update and one more as they are, one recorded, one to prove the recording.
+  EXPECT_EQ(captured.steps, 4);
+  EXPECT_TRUE(equal_bits(*captured.net, *plain.net));
+}
+
+void expect_refusal(const Trained::Step& step, const std::string& reason) {
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
+              AllOf(HasSubstr("capture_graph: the step can't be captured: "), HasSubstr(reason),
+                    HasSubstr("or set capture_graph to false")));
+}
+
+torch::Tensor squares(torch::nn::Sequential& net, const ta::Batch& batch) {
+  return torch::mse_loss(net->forward(batch["data"]), batch["target"]);
+}
+
+torch::nn::Sequential convolutions() {
+  const ta::SeedScope scope(4);
+  using torch::nn::Conv2dOptions;
+  return torch::nn::Sequential(
+      torch::nn::Conv2d(Conv2dOptions(2, 4, 3).padding(1)), torch::nn::BatchNorm2d(4),
+      torch::nn::ReLU(torch::nn::ReLUOptions().inplace(true)), torch::nn::MaxPool2d(2),
+      torch::nn::Conv2d(Conv2dOptions(4, 3, 3).groups(1)), torch::nn::AdaptiveAvgPool2d(2),
+      torch::nn::Flatten(), torch::nn::Linear(12, 3));
+}
+
+TEST(HostCapturedSteps, OfAConvolutionalNetGiveTheBitsOfPlainSteps) {
+  const ta::SeedScope scope(1);
+  const ta::Batch rows{{"data", torch::randn({40, 2, 8, 8})},
+                       {"target", torch::randint(3, {40}, torch::kLong)}};
+  const auto step = [](torch::nn::Sequential& net, const ta::Batch& batch) {
+    return torch::cross_entropy_loss(net->forward(batch["data"]), batch["target"]);
+  };
+  expect_same_bits(rows, convolutions, step);
+  expect_same_bits(rows, convolutions, step,
+                   {.device = "cpu",
+                    .mixed_precision = ta::MixedPrecision::kBf16,
+                    .channels_last = true});
+}
+
+struct TokensImpl : torch::nn::Module {
+  TokensImpl() {
+    embedding = register_module("embedding", torch::nn::Embedding(11, 8));
+    layer = register_module("layer", torch::nn::TransformerEncoderLayer(
+                                         torch::nn::TransformerEncoderLayerOptions(8, 2)
+                                             .dim_feedforward(16)
+                                             .dropout(0.1)));
+    recurrent = register_module("recurrent", torch::nn::LSTM(8, 5));
+    head = register_module("head", torch::nn::Linear(5, 11));
+  }
+
+  torch::Tensor forward(const torch::Tensor& tokens) {
+    const auto hidden = layer->forward(embedding->forward(tokens.t()));
+    return head->forward(std::get<0>(recurrent->forward(hidden))).permute({1, 2, 0});
+  }
+
+  torch::nn::Embedding embedding{nullptr};
+  torch::nn::TransformerEncoderLayer layer{nullptr};
+  torch::nn::LSTM recurrent{nullptr};
+  torch::nn::Linear head{nullptr};
+};
+TORCH_MODULE(Tokens);
+
+TEST(HostCapturedSteps, OfATransformerWithARecurrentLayerGiveTheBitsOfPlainSteps) {
+  const ta::SeedScope scope(1);
+  const ta::Batch rows{{"data", torch::randint(11, {40, 6}, torch::kLong)},
+                       {"target", torch::randint(11, {40, 6}, torch::kLong)}};
+  expect_same_bits(
+      rows,
+      +[] {
+        const ta::SeedScope of_net(2);
+        return torch::nn::Sequential(Tokens());
+      },
+      [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        return torch::cross_entropy_loss(net->forward(batch["data"]), batch["target"]);
+      });
+}
+
+TEST(HostCapturedSteps, MayCheckpointActivationsAndChangeTensorsInPlace) {
+  expect_same_bits(tiny_batch(40), plain_net,
+                   [](torch::nn::Sequential& net, const ta::Batch& batch) {
+                     auto made = ta::checkpoint(
+                         [&](const torch::Tensor& x) { return net->forward(x).tanh(); },
+                         batch["data"]);
+                     auto apart = made - batch["target"];
+                     apart.unsqueeze_(0).transpose_(1, 2);
+                     const auto order = torch::randperm(3);
+                     return apart.squeeze(0).t().index({torch::indexing::Slice(), order})
+                         .square_()
+                         .mul_(2.0)
+                         .mean();
+                   });
+}
+
+TEST(HostCapturedSteps, ReadTensorsThatAreConstant) {
+  const auto scale = torch::tensor({1.0F, 2.0F, 3.0F});
+  expect_same_bits(tiny_batch(40), plain_net,
+                   [&](torch::nn::Sequential& net, const ta::Batch& batch) {
+                     const auto made_here = torch::tensor({0.5F, 0.25F, 0.125F});
+                     const auto apart = net->forward(batch["data"]) - batch["target"];
+                     return (apart.square() * scale * made_here).sum();
+                   });
+}
+
+TEST(HostCapturedSteps, ThatReadANumberAreRefused) {
+  expect_refusal(
+      [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        const auto loss = squares(net, batch);
+        return loss * (loss.item<double>() > 1 ? 0.5 : 1.0);
+      },
+      "aten::_local_scalar_dense reads a number of a tensor");
+}
+
+TEST(HostCapturedSteps, WhoseTensorsHaveNoFixedSizeAreRefused) {
+  const auto chosen = [](torch::nn::Sequential& net, const ta::Batch& batch) {
+    const auto apart = net->forward(batch["data"]) - batch["target"];
+    return apart.index({apart.detach() > 0}).sum() + 0 * apart.sum();
+  };
+  expect_refusal(chosen, "aten::index makes tensors whose size may be another each time");
+}
+
+TEST(HostCapturedSteps, ThatComputeOnTheirOwnAreRefused) {
+  const std::string reason = "it does something else than a replay";
+  // Goes by a number that it reads through a pointer.
+  expect_refusal(
+      [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        const double factor = batch["data"].const_data_ptr<float>()[0];
+        return squares(net, batch) * factor;
+      },
+      reason);
+  // Makes a tensor by itself.
+  expect_refusal(
+      [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        auto mine = torch::empty({3});
+        for (int i = 0; i < 3; ++i) mine[i] = batch["data"].const_data_ptr<float>()[i];
+        return (net->forward(batch["data"]) * mine).square().mean();
+      },
+      reason);
+  // Changes what LibTorch has computed.
+  expect_refusal(
+      [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        auto made = net->forward(batch["data"]) - batch["target"];
+        const auto weights = torch::ones({3});
+        weights.mutable_data_ptr<float>()[0] = std::abs(batch["data"].const_data_ptr<float>()[0]);
+        return (made.square() * weights).mean();
+      },
+      reason);
+  // Sets the random generator back.
+  expect_refusal(
+      [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        const auto made = ta::checkpoint(
+            [&](const torch::Tensor& x) { return torch::dropout(net->forward(x), 0.5, true); },
+            batch["data"]);
+        return torch::mse_loss(made, batch["target"]);
+      },
+      reason);
+  // Counts.
+  auto calls = std::make_shared<int>(0);
+  expect_refusal(
+      [calls](torch::nn::Sequential& net, const ta::Batch& batch) {
+        return squares(net, batch) * (1.0 / ++*calls);
+      },
+      reason);
+}
+
+TEST(HostCapturedSteps, OfSeveralRanksAreRefused) {
+  const auto errors = with_ranks(2, [](ta::Communicator& control, FakeNccl&) {
+    ta::World world{.gradients = control.duplicate(),
+                    .control = control.duplicate(),
+                    .is_callers = true};
+    EXPECT_THAT(message_of<ta::ArgumentError>([&] {
+                  ta::Accelerator accelerator(std::move(world),
+                                              {.device = "cpu", .capture_graph = true});
+                }),
+                HasSubstr("as those of several ranks on the CPU"));
+  });
+  EXPECT_THAT(errors, testing::Each(testing::IsEmpty()));
+}
+
+}  // namespace
+}  // namespace tests::host_captured_step_test
