@@ -14,6 +14,7 @@
 #include "accelerator/operation_recorder.h"
 #include "accelerator/out_variants.h"
 #include "base/text.h"
+#include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
 namespace {
@@ -82,7 +83,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     if (std::exchange(is_first_, false)) return;  // which the recording did
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
-    const c10::AutoGradMode grad_mode(false);  // for its end
+    const c10::AutoGradMode grad_mode(false);  // calls have their own; puts it back in the end
     for (const auto& call : calls_) repeat(call);
   }
 
@@ -218,16 +219,25 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     stack_.assign(call.arguments.begin(), call.arguments.end());
     c10::GradMode::set_enabled(call.grad_mode);
     do_it(call.operation, call.keys, stack_);
-    for (std::size_t i = 0; i < call.results.size(); ++i) copy(stack_[i], call.results[i]);
+    for (std::size_t i = 0; i < call.results.size(); ++i) copy(call, stack_[i], call.results[i]);
     stack_.clear();
   }
 
-  static void copy(const c10::IValue& from, const c10::IValue& to) {
-    if (to.isTensor() && to.toTensor().defined()) to.toTensor().copy_(from.toTensor());
+  static void copy(const KernelCall& call, const c10::IValue& from, const c10::IValue& to) {
+    if (to.isTensor() && to.toTensor().defined()) copy(call, from.toTensor(), to.toTensor());
     if (!to.isTensorList()) return;
     const auto tensors = to.toTensorVector();
     const auto fresh = from.toTensorVector();
-    for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].copy_(fresh[i]);
+    for (std::size_t i = 0; i < tensors.size(); ++i) copy(call, fresh[i], tensors[i]);
+  }
+
+  static void copy(const KernelCall& call, const at::Tensor& from, const at::Tensor& to) {
+    if (from.sizes() != to.sizes()) {
+      throw StateError(concat("capture_graph: ", call.operation.schema().name(),
+                              " gave a tensor of ", from.sizes(), " where it gave one of ",
+                              to.sizes(), " when the step was captured; set capture_graph to false"));
+    }
+    to.copy_(from);
   }
 
   std::vector<KernelCall> calls_;

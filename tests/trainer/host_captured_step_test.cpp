@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Captured steps on the CPU: what the library records of a step there, and what it refuses.
+#include <torch/library.h>
+
 #include <string>
 
 #include "support/captured_steps.h"
@@ -216,6 +218,37 @@ TEST(HostCapturedSteps, ThatComputeOnTheirOwnAreRefused) {
         return squares(net, batch) * (1.0 / ++*calls);
       },
       reason);
+}
+
+// An operation of a program's own: the elements that are greater than 0, or 1 of each that is not.
+torch::Tensor positive(const torch::Tensor& x, bool only) {
+  static const auto library = [] {
+    torch::Library made(torch::Library::DEF, "captured_step_tests", std::nullopt, __FILE__, __LINE__);
+    made.def("positive(Tensor x, bool only) -> Tensor");
+    made.impl("positive", torch::kCPU, [](const torch::Tensor& given, bool drops) {
+      return drops ? given.masked_select(given > 0) : given.where(given > 0, 1);
+    });
+    return made;
+  }();
+  return c10::Dispatcher::singleton()
+      .findSchemaOrThrow("captured_step_tests::positive", "")
+      .typed<torch::Tensor(const torch::Tensor&, bool)>()
+      .call(x, only);
+}
+
+TEST(HostCapturedSteps, MayHaveOperationsOfAProgramsOwn) {
+  expect_same_bits(tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
+    return squares(net, batch) * positive(batch["data"], false).mean();
+  });
+}
+
+TEST(HostCapturedSteps, OfOperationsWhoseResultsChangeTheirSizeEndTheRun) {
+  const auto step = [](torch::nn::Sequential& net, const ta::Batch& batch) {
+    return squares(net, batch) * positive(batch["data"], true).mean();
+  };
+  EXPECT_THAT(message_of<ta::StateError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
+              AllOf(HasSubstr("capture_graph: captured_step_tests::positive gave a tensor of ["),
+                    HasSubstr("when the step was captured; set capture_graph to false")));
 }
 
 TEST(HostCapturedSteps, OfSeveralRanksAreRefused) {
