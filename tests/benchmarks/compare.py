@@ -44,7 +44,10 @@ SIZES = {
     "mlp": Size(updates=500, warm_up=50, once=199, rounds=21),
     "convolutional": Size(updates=15, warm_up=3, once=4, rounds=7),
     "transformer": Size(updates=15, warm_up=3, once=4, rounds=7),
+    "resnet50": Size(updates=50, warm_up=10, once=4, rounds=7),
+    "gpt2": Size(updates=30, warm_up=10, once=4, rounds=7),
 }
+LARGE_MODELS = ("resnet50", "gpt2")  # for a GPU
 LIBRARIES = (
     "PyTorch",
     "torch-compile",
@@ -99,14 +102,26 @@ def rows_of_mlp_alone(with_python):
     return rows
 
 
+def rows_on_gpu(with_python):
+    """With one thread of the host; batches are on the GPU, and the loss is read in the end."""
+    kind = Kind("C++", 1, False)
+    contenders = ("hand-written", "hand-written-fused", "Trainer", "Trainer-fastest")
+    rows = rows_of(kind, contenders, ("premade",))
+    if with_python:
+        libraries = ("PyTorch-fastest", *LIBRARIES)
+        rows += rows_of(kind._replace(language="Python"), libraries, ("premade",))
+    return rows
+
+
 def all_rows(model, with_python):
     by_hand = ["hand-written", "hand-written-fused"]
     trainers = ["Trainer"]
     data_paths = ("premade", "dataset")
-    if model == "convolutional":
+    if model in ("mlp", "convolutional"):
         trainers.append("Trainer-fastest")  # which has no option more with the others
-    if model != "mlp":
+    if model in ("convolutional", "transformer"):
         trainers.append("Trainer-bf16")
+    if model != "mlp":
         data_paths = ("premade",)
     rows = []
     for threads in (1, 2)[: os.cpu_count()]:
@@ -127,12 +142,13 @@ class Contenders:
     def __init__(self, kind, options):
         python = [options.python, "-B", str(PYTHON_CONTENDERS)]
         self.program = python if kind.language == "Python" else [options.program]
-        self.program += ["--model", options.model]
+        self.program += [options.model, options.device]
         self.kind = kind
         reading, writing = os.pipe()
         self.errors = tempfile.TemporaryFile()
         stderr = self.open_terminal() if kind.terminal else self.errors
         threads = {name: str(kind.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        gpus = {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
         self.started_ns = time.monotonic_ns()
         self.process = subprocess.Popen(
             self.program + [str(writing)],
@@ -140,7 +156,7 @@ class Contenders:
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             pass_fds=[writing],
-            env=os.environ | threads | {"CUDA_VISIBLE_DEVICES": ""},
+            env=os.environ | threads | gpus,
             text=True,
         )
         os.close(writing)
@@ -199,7 +215,9 @@ class Benchmark:
     def __init__(self, options):
         self.options = options
         self.size = SIZES[options.model]
-        rows = all_rows(options.model, options.python is not None)
+        with_python = options.python is not None
+        on_gpu = options.device == "cuda"
+        rows = rows_on_gpu(with_python) if on_gpu else all_rows(options.model, with_python)
         self.rows = [row for row in rows if options.threads in (None, row.kind.threads)]
         self.random = random.Random(options.seed)
         self.times = defaultdict(list)  # microseconds an update, the mean of each round
@@ -245,7 +263,7 @@ class Benchmark:
 
     def measure_once(self):
         """One contender in a process of its own: its start, and the memory that it takes."""
-        data = "dataset" if self.options.model == "mlp" else "premade"
+        data = "premade" if all(row.data == "premade" for row in self.rows) else "dataset"
         rows = [r for r in self.rows if r.kind[1:] == (1, False) and r.data == data]
         for row in self.shuffled([r for r in rows if r not in self.failures]):
             with self.open(row.kind) as process:
@@ -284,8 +302,12 @@ class Benchmark:
 
     def tolerance(self, row):
         """Of the losses: the same operations leave no room but for how threads add up."""
+        if self.options.model in LARGE_MODELS:
+            return 1e-2  # in bf16, and with other layouts
         if row.contender == "Trainer-bf16":
             return 1e-3
+        if self.options.device == "cuda":
+            return 1e-4  # whose sums have no order
         if row.contender not in ("hand-written", "Trainer"):
             return 1e-4
         return 1e-9 if self.options.model == "mlp" else 1e-7
@@ -329,20 +351,25 @@ def parse():
         "--model", choices=SIZES, default="mlp", help="that is trained; default: %(default)s"
     )
     parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="that trains; the resnet50 and the gpt2 are for a GPU; default: %(default)s",
+    )
+    parser.add_argument(
         "--python",
         metavar="PATH",
         help="a Python with torch and those of the other libraries that are to be in the tables",
     )
-    sizes = "; default: {mlp} for the mlp, {other} for the others"
     parser.add_argument(
         "--rounds",
         type=at_least(1),
-        help="in which all take turns" + sizes.format(mlp=21, other=7),
+        help="in which all take turns; default: 21 for the mlp, 7 for the others",
     )
     parser.add_argument(
         "--updates",
         type=at_least(1),
-        help="that a contender does in a round" + sizes.format(mlp=500, other=15),
+        help="that a contender does in a round; default: 500 for the mlp, 15 to 50 for the others",
     )
     parser.add_argument(
         "--threads",
@@ -355,14 +382,16 @@ def parse():
         "--json",
         type=Path,
         metavar="FILE",
-        help="where the numbers go; default: build/benchmarks.json, for the other models "
-        "build/benchmarks-MODEL.json",
+        help="where the numbers go; default: build/benchmarks.json, with -MODEL and -cuda before the "
+        "dot where it is another model than the mlp, and a GPU",
     )
     options = parser.parse_args()
     options.updates = options.updates or SIZES[options.model].updates
     options.rounds = options.rounds or SIZES[options.model].rounds
-    name = "benchmarks.json" if options.model == "mlp" else f"benchmarks-{options.model}.json"
-    options.json = options.json or options.folder / name
+    parts = ["benchmarks"]
+    parts += [options.model] if options.model != "mlp" else []
+    parts += [options.device] if options.device != "cpu" else []
+    options.json = options.json or options.folder / ("-".join(parts) + ".json")
     return options
 
 

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 #include <torch_accelerated/torch_accelerated.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -62,7 +63,7 @@ class FusedSgd {
 /// What each contender begins with.
 template <class Optimizer = torch::optim::SGD>
 struct Network {
-  explicit Network(Model name) : model(seeded_model(name)) {}
+  explicit Network(const Work& work) : model(seeded_model(work.model)) { model->to(work.device); }
 
   torch::nn::Sequential model;
   torch::nn::CrossEntropyLoss loss_function;
@@ -73,25 +74,42 @@ struct Network {
 template <class Optimizer>
 class HandWritten {
  public:
-  explicit HandWritten(const Work& work) : network_(work.model), clock_(work) {}
+  explicit HandWritten(const Work& work)
+      : network_(work), clock_(work), device_(work.device), is_bf16_(work.is_bf16()) {
+    if (!device_.is_cpu()) sum_on_device_ = torch::zeros({}, device_);
+  }
 
   void update(const torch::Tensor& data, const torch::Tensor& target) {
     clock_.tick();
-    const auto loss = network_.loss_function(network_.model->forward(data), target);
+    const auto loss = loss_of(data, target);
     loss.backward();
     network_.optimizer.step();
     network_.optimizer.zero_grad();
-    loss_sum_ += loss.template item<double>();
+    if (device_.is_cpu()) {
+      loss_sum_ += loss.template item<double>();
+    } else {
+      sum_on_device_ += loss.detach();  // nothing waits for it
+    }
   }
 
   Outcome outcome(const Work& work) const {
-    return {clock_, loss_sum_ / static_cast<double>(work.total())};
+    const double sum = device_.is_cpu() ? loss_sum_ : sum_on_device_.template item<double>();
+    return {clock_, sum / static_cast<double>(work.total())};
   }
 
  private:
+  torch::Tensor loss_of(const torch::Tensor& data, const torch::Tensor& target) {
+    const ta::Autocast autocast(
+        device_.type(), is_bf16_ ? ta::MixedPrecision::kBf16 : ta::MixedPrecision::kNo);
+    return network_.loss_function(network_.model->forward(data), target);
+  }
+
   Network<Optimizer> network_;
   Clock clock_;
+  c10::Device device_;
+  bool is_bf16_;
   double loss_sum_ = 0;
+  torch::Tensor sum_on_device_;
 };
 
 template <class Optimizer>
@@ -100,7 +118,10 @@ Outcome hand_written(const Work& work) {
   if (work.data_path == DataPath::kPremade) {
     const auto data = work.data.split(work.batch_size());
     const auto target = work.target.split(work.batch_size());
-    for (std::size_t i = 0; i < data.size(); ++i) loop.update(data[i], target[i]);
+    for (std::int64_t i = 0; i < work.total(); ++i) {
+      const auto place = static_cast<std::size_t>(work.place(i));
+      loop.update(data[place], target[place]);
+    }
     return loop.outcome(work);
   }
   const auto order = torch::randperm(work.data.size(0), torch::kInt64);
@@ -154,8 +175,9 @@ class PremadeBatches : public ta::BatchSource {
   explicit PremadeBatches(const Work& work) {
     const auto data = work.data.split(work.batch_size());
     const auto target = work.target.split(work.batch_size());
-    for (std::size_t i = 0; i < data.size(); ++i) {
-      batches_.push_back({{"data", data[i]}, {"target", target[i]}});
+    for (std::int64_t i = 0; i < work.total(); ++i) {
+      const auto place = static_cast<std::size_t>(work.place(i));
+      batches_.push_back({{"data", data[place]}, {"target", target[place]}});
     }
   }
 
@@ -176,9 +198,11 @@ class PremadeBatches : public ta::BatchSource {
 };
 
 /// How a Trainer is asked to run.
-Outcome with_trainer(const Work& work, const ta::AcceleratorOptions& options) {
-  Network<> network(work.model);
+Outcome with_trainer(const Work& work, ta::AcceleratorOptions options) {
+  Network<> network(work);
   Clock clock(work);
+  options.device = work.device.str();
+  if (work.is_bf16()) options.mixed_precision = ta::MixedPrecision::kBf16;
   ta::Accelerator accelerator(options);
   ta::Trainer trainer(network.model, network.loss_function, network.optimizer,
                       ta::default_callbacks(), &accelerator);
@@ -195,12 +219,14 @@ Outcome with_trainer(const Work& work, const ta::AcceleratorOptions& options) {
 }
 
 /// What makes an update of the model faster and leaves it the same work.
-ta::AcceleratorOptions fastest_options(Model model) {
-  return {.channels_last = model == Model::kConvolutional, .capture_graph = model == Model::kMlp};
+ta::AcceleratorOptions fastest_options(const Work& work) {
+  const bool has_images = work.model == Model::kConvolutional || work.model == Model::kResNet50;
+  return {.channels_last = has_images,
+          .capture_graph = work.model == Model::kMlp || work.device.is_cuda()};
 }
 
-ta::AcceleratorOptions bf16_options(Model model) {
-  auto options = fastest_options(model);
+ta::AcceleratorOptions bf16_options(const Work& work) {
+  auto options = fastest_options(work);
   options.mixed_precision = ta::MixedPrecision::kBf16;
   return options;
 }
@@ -215,12 +241,13 @@ std::vector<double> Clock::updates() const {
   return spans;
 }
 
-Work make_work(Model model, std::int64_t warm_up, std::int64_t updates) {
-  Work work{model, warm_up, updates, DataPath::kPremade, {}, {}};
+Work make_work(Model model, std::int64_t warm_up, std::int64_t updates, c10::Device device) {
+  Work work{model, warm_up, updates, DataPath::kPremade, device, {}, {}};
   torch::manual_seed(0);
-  auto rows = draw_rows(model, work.total() * work.batch_size());
-  work.data = rows.data;
-  work.target = rows.target;
+  const auto batches = std::min(work.total(), most_batches_of(model));
+  auto rows = draw_rows(model, batches * work.batch_size());
+  work.data = rows.data.to(device);
+  work.target = rows.target.to(device);
   return work;
 }
 
@@ -229,8 +256,8 @@ Outcome run_contender(const std::string& name, const Work& work) {
   if (name == "hand-written-fused") return hand_written<FusedSgd>(work);
   if (name == "torch::data" && work.data_path == DataPath::kDataset) return with_torch_data(work);
   if (name == "Trainer") return with_trainer(work, {});
-  if (name == "Trainer-fastest") return with_trainer(work, fastest_options(work.model));
-  if (name == "Trainer-bf16") return with_trainer(work, bf16_options(work.model));
+  if (name == "Trainer-fastest") return with_trainer(work, fastest_options(work));
+  if (name == "Trainer-bf16") return with_trainer(work, bf16_options(work));
   throw std::invalid_argument("there is no contender '" + name + "' for that data path");
 }
 

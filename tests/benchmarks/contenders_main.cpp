@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One process of compare.py's, which tells it what to run and when:
-//   benchmark_contenders [--model mlp|convolutional|transformer] REPLIES
+//   benchmark_contenders MODEL DEVICE REPLIES
 // Each line on stdin, "CONTENDER premade|dataset WARM_UP UPDATES", runs one contender; "versions"
 // tells what it was built with. Either writes one line of JSON to the file descriptor REPLIES. What
 // training prints goes to stdout and stderr as ever.
@@ -56,7 +56,7 @@ std::string versions() {
 
 class Process {
  public:
-  explicit Process(benchmarks::Model model) : model_(model) {}
+  Process(benchmarks::Model model, c10::Device device) : model_(model), device_(device) {}
 
   std::string answer(const std::string& line) {
     if (line == "versions") return versions();
@@ -83,31 +83,29 @@ class Process {
  private:
   Work& work_for(std::int64_t warm_up, std::int64_t updates) {
     if (!work_ || work_->warm_up != warm_up || work_->updates != updates) {
-      work_ = benchmarks::make_work(model_, warm_up, updates);
+      work_ = benchmarks::make_work(model_, warm_up, updates, device_);
     }
     return *work_;
   }
 
   benchmarks::Model model_;
+  c10::Device device_;
   std::optional<Work> work_;
 };
 
-int serve(benchmarks::Model model, std::FILE* replies) {
-  const auto reply = [&](const std::string& json) {
-    std::fprintf(replies, "%s\n", json.c_str());
-    std::fflush(replies);
-  };
-  Process process(model);
-  for (std::string line; std::getline(std::cin, line);) reply(process.answer(line));
-  return 0;
-}
-
 int serve(const std::vector<std::string>& arguments) {
-  const bool names_model = arguments.size() == 3 && arguments[0] == "--model";
-  std::FILE* replies =
-      names_model || arguments.size() == 1 ? ::fdopen(std::stoi(arguments.back()), "w") : nullptr;
+  std::FILE* replies = arguments.size() == 3 ? ::fdopen(std::stoi(arguments[2]), "w") : nullptr;
   if (replies == nullptr) throw std::invalid_argument("tests/benchmarks/run starts this program");
-  return serve(benchmarks::model_named(names_model ? arguments[1] : "mlp"), replies);
+  const c10::Device device(arguments[1]);
+  if (device.is_cuda() && !torch::cuda::is_available()) {
+    throw std::invalid_argument("there is no GPU here that LibTorch can use; take --device cpu");
+  }
+  Process process(benchmarks::model_named(arguments[0]), device);
+  for (std::string line; std::getline(std::cin, line);) {
+    std::fprintf(replies, "%s\n", process.answer(line).c_str());
+    std::fflush(replies);
+  }
+  return 0;
 }
 
 }  // namespace

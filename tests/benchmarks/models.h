@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "large_models.h"
 #include "support/mnist_mlp.h"
 
 namespace benchmarks {
@@ -16,12 +17,16 @@ enum class Model {
   kMlp,            ///< of the MNIST example
   kConvolutional,  ///< for images of 3 x 32 x 32
   kTransformer,    ///< an encoder of sequences of 64 tokens
+  kResNet50,       ///< for images of 3 x 224 x 224
+  kGpt2,           ///< of sequences of 1024 tokens
 };
 
 inline Model model_named(const std::string& name) {
   if (name == "mlp") return Model::kMlp;
   if (name == "convolutional") return Model::kConvolutional;
   if (name == "transformer") return Model::kTransformer;
+  if (name == "resnet50") return Model::kResNet50;
+  if (name == "gpt2") return Model::kGpt2;
   throw std::invalid_argument("there is no model " + name);
 }
 
@@ -60,6 +65,8 @@ TORCH_MODULE(LanguageModel);
 inline torch::nn::Sequential make_model(Model model, std::int64_t transformer_layers) {
   if (model == Model::kMlp) return examples::make_mnist_mlp();
   if (model == Model::kConvolutional) return make_convolutional();
+  if (model == Model::kResNet50) return make_resnet50();
+  if (model == Model::kGpt2) return torch::nn::Sequential(Gpt2());
   return torch::nn::Sequential(LanguageModel(transformer_layers));
 }
 
@@ -73,6 +80,14 @@ inline Rows draw_rows(Model model, std::int64_t rows) {
   if (model == Model::kTransformer) {
     const auto tokens = torch::randint(1000, {rows, 64}, torch::kInt64);
     return {tokens, torch::randint(1000, {rows, 64}, torch::kInt64)};
+  }
+  if (model == Model::kGpt2) {
+    const auto tokens = torch::randint(kGpt2Words, {rows, kGpt2Length}, torch::kInt64);
+    return {tokens, torch::randint(kGpt2Words, {rows, kGpt2Length}, torch::kInt64)};
+  }
+  if (model == Model::kResNet50) {
+    const auto images = torch::rand({rows, 3, 224, 224});
+    return {images, torch::randint(1000, {rows}, torch::kInt64)};
   }
   const auto data =
       model == Model::kMlp ? torch::rand({rows, 784}) : torch::rand({rows, 3, 32, 32});

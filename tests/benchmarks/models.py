@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that are measured and rows for them, the same in models.h."""
 
+import large_models
 import torch
 from torch import nn
 
@@ -29,6 +30,10 @@ def make_model(name, transformer_layers):
             nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
             nn.Flatten(), nn.Linear(4096, 128), nn.ReLU(), nn.Linear(128, 10),
         )  # fmt: skip
+    if name == "resnet50":
+        return large_models.ResNet50()
+    if name == "gpt2":
+        return large_models.Gpt2()
     return LanguageModel(transformer_layers)
 
 
@@ -36,5 +41,7 @@ def draw_rows(name, rows):
     """The data and the target of each row."""
     if name == "transformer":
         return torch.randint(1000, (rows, 64)), torch.randint(1000, (rows, 64))
+    if name in ("resnet50", "gpt2"):
+        return large_models.draw_rows(name, rows)
     data = torch.rand(rows, 784) if name == "mlp" else torch.rand(rows, 3, 32, 32)
     return data, torch.randint(10, (rows,))

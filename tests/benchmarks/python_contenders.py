@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contenders in Python: PyTorch's plain loop, and libraries that run a loop.
 
-usage: python_contenders.py [--model mlp|convolutional|transformer] REPLIES
+usage: python_contenders.py MODEL DEVICE REPLIES
 
 Speaks the protocol of contenders_main.cpp and does the same work: the same rows, the same weights
 to begin with, and the clock read at the same place. Where a contender doesn't run, the reply says
@@ -11,6 +11,7 @@ why. Each library is imported where it is used, so that a process of another has
 import argparse
 import contextlib
 import gc
+import itertools
 import json
 import os
 import statistics
@@ -25,7 +26,9 @@ from models import draw_rows, make_model
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-BATCH_SIZES = {"mlp": 32, "convolutional": 64, "transformer": 16}
+BATCH_SIZES = {"mlp": 32, "convolutional": 64, "transformer": 16, "resnet50": 64, "gpt2": 8}
+LARGE_MODELS = ("resnet50", "gpt2")  # in bf16; a few batches come again in turn
+LARGE_MODELS_BATCHES = 8
 TRANSFORMER_LAYERS = 4
 PACKAGES = ("torch", "pytorch-accelerated", "accelerate", "lightning", "pytorch-ignite")
 
@@ -44,17 +47,28 @@ class Premade:
 
 
 class Work:
-    def __init__(self, model, warm_up, updates):
+    def __init__(self, model, warm_up, updates, device):
         self.model = model
         self.warm_up = warm_up
         self.updates = updates
         self.total = warm_up + updates + 1
         self.batch_size = BATCH_SIZES[model]
+        self.device = device
+        self.is_bf16 = model in LARGE_MODELS
+        batches = min(self.total, LARGE_MODELS_BATCHES) if self.is_bf16 else self.total
         torch.manual_seed(0)
-        self.data, self.target = draw_rows(model, self.total * self.batch_size)
+        data, target = draw_rows(model, batches * self.batch_size)
+        self.data, self.target = data.to(device), target.to(device)
+
+    def autocast(self):
+        if not self.is_bf16:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, torch.bfloat16)
 
     def premade(self):
-        return Premade(self.data.split(self.batch_size), self.target.split(self.batch_size))
+        parts = (t.split(self.batch_size) for t in (self.data, self.target))
+        turns = (itertools.islice(itertools.cycle(part), self.total) for part in parts)
+        return Premade(*turns)
 
     def dataset(self):
         return TensorDataset(self.data, self.target)
@@ -67,11 +81,16 @@ class Work:
 
 
 class Clock:
+    """A GPU is waited for where the timed updates begin and end; there only their mean counts."""
+
     def __init__(self, work):
         self.warm_up = work.warm_up
+        self.waits_at = (work.warm_up, work.total - 1) if work.device == "cuda" else ()
         self.ticks = []
 
     def tick(self):
+        if len(self.ticks) in self.waits_at:
+            torch.cuda.synchronize()
         self.ticks.append(time.monotonic_ns())
 
     def updates(self):
@@ -79,9 +98,22 @@ class Clock:
         return [after - before for before, after in zip(timed, timed[1:])]
 
 
+class LossSum:
+    """Of a loop that is written by hand: read in each update, or on a GPU in the end."""
+
+    def __init__(self):
+        self.value = 0.0
+
+    def add(self, loss):
+        self.value += loss.item() if loss.is_cpu else loss.detach()
+
+    def mean(self, work):
+        return float(self.value) / work.total
+
+
 class Network:
-    def __init__(self, name):
-        self.model = make_model(name, TRANSFORMER_LAYERS)
+    def __init__(self, work, fastest=False):
+        self.model = make_model(work.model, TRANSFORMER_LAYERS)
         # LibTorch and PyTorch draw the weights of a new layer differently, so they are drawn again,
         # but for those of norms, which would hide what is before them.
         torch.manual_seed(0)
@@ -89,24 +121,30 @@ class Network:
             for parameter_name, parameter in self.model.named_parameters():
                 if "norm" not in parameter_name:
                     parameter.uniform_(-0.05, 0.05)
+        self.model.to(work.device)
+        if fastest and work.model == "resnet50":
+            self.model.to(memory_format=torch.channels_last)
         self.loss_function = nn.CrossEntropyLoss()
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=0.001, momentum=0.9, fused=True if fastest else None
+        )
 
 
-def pytorch(work, data_path, compiled=False):
-    network, clock = Network(work.model), Clock(work)
+def pytorch(work, data_path, compiled=False, fastest=False):
+    network, clock = Network(work, fastest), Clock(work)
     model, loss_function, optimizer = network.model, network.loss_function, network.optimizer
     if compiled:
         model = torch.compile(model)
-    loss_sum = 0.0
+    loss_sum = LossSum()
     for data, target in work.batches(data_path):
         clock.tick()
-        loss = loss_function(model(data), target)
+        with work.autocast():
+            loss = loss_function(model(data), target)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        loss_sum += loss.item()
-    return clock, loss_sum / work.total
+        loss_sum.add(loss)
+    return clock, loss_sum.mean(work)
 
 
 def pytorch_accelerated(work, data_path, as_it_comes=True):
@@ -114,7 +152,9 @@ def pytorch_accelerated(work, data_path, as_it_comes=True):
     from pytorch_accelerated.callbacks import ProgressBarCallback
     from pytorch_accelerated.trainer import DEFAULT_CALLBACKS
 
-    network, clock = Network(work.model), Clock(work)
+    network, clock = Network(work), Clock(work)
+    if work.is_bf16:
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
 
     class ClockedTrainer(Trainer):
         def calculate_train_batch_loss(self, batch):
@@ -145,27 +185,28 @@ def pytorch_accelerated(work, data_path, as_it_comes=True):
 def accelerate(work, data_path):
     from accelerate import Accelerator
 
-    network, clock = Network(work.model), Clock(work)
-    accelerator = Accelerator()
+    network, clock = Network(work), Clock(work)
+    accelerator = Accelerator(mixed_precision="bf16" if work.is_bf16 else "no")
     model, optimizer = accelerator.prepare(network.model, network.optimizer)
     batches = work.batches(data_path)
     if data_path == "dataset":
         batches = accelerator.prepare(batches)
-    loss_sum = 0.0
+    loss_sum = LossSum()
     for data, target in batches:
         clock.tick()
-        loss = network.loss_function(model(data), target)
+        with accelerator.autocast():
+            loss = network.loss_function(model(data), target)
         accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
-        loss_sum += loss.item()
-    return clock, loss_sum / work.total
+        loss_sum.add(loss)
+    return clock, loss_sum.mean(work)
 
 
 def lightning(work, data_path, bar=True):
     import lightning.pytorch
 
-    network, clock = Network(work.model), Clock(work)
+    network, clock = Network(work), Clock(work)
 
     class Module(lightning.pytorch.LightningModule):
         def __init__(self):
@@ -186,7 +227,12 @@ def lightning(work, data_path, bar=True):
     quiet = {} if bar else {"logger": False} | {f"enable_{part}": False for part in parts}
     with tempfile.TemporaryDirectory() as folder:
         trainer = lightning.pytorch.Trainer(
-            accelerator="cpu", devices=1, max_epochs=1, default_root_dir=folder, **quiet
+            accelerator="gpu" if work.device == "cuda" else "cpu",
+            devices=1,
+            max_epochs=1,
+            precision="bf16-mixed" if work.is_bf16 else "32-true",
+            default_root_dir=folder,
+            **quiet,
         )
         trainer.fit(Module(), work.batches(data_path))
     return clock, trainer.callback_metrics["train_loss_epoch"].item()
@@ -195,15 +241,16 @@ def lightning(work, data_path, bar=True):
 def ignite(work, data_path):
     from ignite.engine import Events, create_supervised_trainer
 
-    network, clock = Network(work.model), Clock(work)
+    network, clock = Network(work), Clock(work)
     losses = []
 
     def forward(model, data):
         clock.tick()
-        return model(data)
+        with work.autocast():
+            return model(data)
 
     trainer = create_supervised_trainer(
-        network.model, network.optimizer, network.loss_function, model_fn=forward
+        network.model, network.optimizer, network.loss_function, work.device, model_fn=forward
     )
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output)
@@ -214,6 +261,7 @@ def ignite(work, data_path):
 
 CONTENDERS = {
     "PyTorch": pytorch,
+    "PyTorch-fastest": lambda *args: pytorch(*args, fastest=True),
     "torch-compile": lambda *args: pytorch(*args, compiled=True),
     "pytorch-accelerated": pytorch_accelerated,
     "pytorch-accelerated-without-bar": lambda *args: pytorch_accelerated(*args, as_it_comes=False),
@@ -258,7 +306,8 @@ def outcome_of(contender, work, data_path):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", choices=BATCH_SIZES, default="mlp")
+    parser.add_argument("model", choices=BATCH_SIZES)
+    parser.add_argument("device", choices=("cpu", "cuda"))
     parser.add_argument("replies", type=int)
     options = parser.parse_args()
     replies = os.fdopen(options.replies, "w", buffering=1)
@@ -269,7 +318,7 @@ def main():
             continue
         contender, data_path, warm_up, updates = line.split()
         if work is None or (work.warm_up, work.updates) != (int(warm_up), int(updates)):
-            work = Work(options.model, int(warm_up), int(updates))
+            work = Work(options.model, int(warm_up), int(updates), options.device)
         print(json.dumps(outcome_of(contender, work, data_path)), file=replies)
 
 

@@ -30,6 +30,16 @@ def machine():
     return {"cpu": model, "cores": os.cpu_count(), "system": system}
 
 
+def gpu():
+    asked = subprocess.run(
+        ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip()
+
+
 def commit():
     asked = subprocess.run(
         ["git", "-C", Path(__file__).parent, "rev-parse", "--short", "HEAD"],
@@ -82,7 +92,10 @@ def result_of(benchmark, load):
     return {
         "date": datetime.date.today().isoformat(),
         "model": options.model,
-        "machine": machine() | {"load_before": load, "load_after": os.getloadavg()[0]},
+        "device": options.device,
+        "machine": machine()
+        | ({"gpu": gpu()} if options.device == "cuda" else {})
+        | {"load_before": load, "load_after": os.getloadavg()[0]},
         "versions": benchmark.versions | {"commit": commit()},
         "rounds": options.rounds,
         "updates_per_round": options.updates,
@@ -176,7 +189,8 @@ def print_once(once):
 def print_result(result):
     where = result["machine"]
     print(
-        f"{result['date']}, {where['cpu']}, {where['cores']} cores, {where['system']}, load "
+        f"{result['date']}, {where.get('gpu', where['cpu'])}, {where['cores']} cores, "
+        f"{where['system']}, load "
         f"{where['load_before']:.1f} before and {where['load_after']:.1f} after"
     )
     print(", ".join(f"{name} {number}" for name, number in result["versions"].items() if number))
