@@ -99,15 +99,16 @@ void Accelerator::check_graphs() const {
   check.throw_if_any();
 }
 
-StepOutput Accelerator::captured(const Batch& batch, const WindowPosition& position,
-                                 bool may_capture, const CapturedStep& step) {
+StepOutput Accelerator::captured(const void* owner, const Batch& batch,
+                                 const WindowPosition& position, bool may_capture,
+                                 const CapturedStep& step) {
   if (!reduction_->graphs) {
     reduction_->graphs.emplace(graph_device_maker(device_.type())(device_), device_);
   }
   auto& graphs = *reduction_->graphs;
   may_capture = may_capture && options_.verdicts != Verdicts::kAtOnce;
   graphs.keep_for(fixed_in_graphs());
-  const auto key = may_capture ? graph_key(batch, position) : std::string();
+  const auto key = may_capture ? graph_key(owner, batch, position) : std::string();
   auto recorded = key.empty() ? nullptr : graphs.find(key);
   const bool begins = std::none_of(reduction_->slots.begin(), reduction_->slots.end(),
                                    [](const auto& slot) { return slot.second.window.is_open(); });
@@ -129,7 +130,7 @@ StepOutput Accelerator::captured(const Batch& batch, const WindowPosition& posit
     } else if (agreed != mine) {
       recorded = nullptr;
     } else if (recorded && !recorded->is_proven) {
-      recorded = prove(*recorded, batch, position, step);
+      graphs.add(key, recorded = prove(*recorded, batch, position, step));
     }
     output = recorded ? recorded->replay(batch, graphs.numbers()) : step(batch);
   });
@@ -164,6 +165,11 @@ std::vector<std::uint64_t> Accelerator::fixed_in_graphs() const {
     const auto alive = module.lock();
     fixed.push_back(alive ? 1 + static_cast<std::uint64_t>(alive->is_training()) : 0);
   }
+  for (const auto& tensor : reduction_->tensors) {
+    const auto alive = tensor.lock();
+    const bool has_place = alive && alive->has_storage();
+    fixed.push_back(has_place ? reinterpret_cast<std::uintptr_t>(alive->data()) : 0);
+  }
   for (const auto& [optimizer, slot] : reduction_->slots) {
     if (slot.fused_step) slot.fused_step->add_fixed(fixed);
   }
@@ -171,8 +177,10 @@ std::vector<std::uint64_t> Accelerator::fixed_in_graphs() const {
 }
 
 // Empty where the step can't be recorded.
-std::string Accelerator::graph_key(const Batch& batch, const WindowPosition& position) const {
+std::string Accelerator::graph_key(const void* owner, const Batch& batch,
+                                   const WindowPosition& position) const {
   Key key;
+  key.add(reinterpret_cast<std::uintptr_t>(owner));
   for (const auto& [name, value] : batch) {
     if (!is_plain(value)) return {};
     key.add(name);

@@ -60,6 +60,11 @@ void Accelerator::prepare(torch::nn::Module& module, const std::string& name) {
     for (const auto& part : module.modules(/*include_self=*/false)) {
       reduction_->modules[part.get()] = part;
     }
+    auto& tensors = reduction_->tensors;
+    std::erase_if(tensors, [](const auto& tensor) { return tensor.expired(); });
+    for (const auto& item : named_tensors(module, name)) {
+      tensors.emplace_back(item.value.getIntrusivePtr());
+    }
   }
   if (world_size() == 1) return;
   auto& group = reduction_->sync_batch_norm;

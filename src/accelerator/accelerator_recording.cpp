@@ -31,9 +31,23 @@ void add_mean(std::vector<torch::Tensor>& tensors, const Mean& mean) {
   if (!mean.is_over_rows()) tensors.push_back(mean.weight());
 }
 
-/// All that `step` leaves behind, copied: what it `wrote`, gradients, and what it returned.
-std::vector<torch::Tensor> results_of(const RecordedStep& step, std::vector<torch::Tensor> wrote) {
-  auto tensors = std::move(wrote);
+/// All of the memory that was there before `step` was recorded, but for what each recording has of
+/// its own: the batch, and the host's numbers.
+std::vector<torch::Tensor> memory_before(const RecordedStep& step, const HostNumbers& numbers) {
+  std::vector<torch::Tensor> memory;
+  for (const auto& storage : step.graph->outside()) {
+    const bool is_own = numbers.are_in(storage) ||
+                        std::any_of(step.inputs.begin(), step.inputs.end(), [&](const auto& input) {
+                          return input.second.storage().is_alias_of(storage);
+                        });
+    if (!is_own) memory.push_back(torch::empty({0}, torch::kByte).set_(storage));
+  }
+  return memory;
+}
+
+/// All that `step` leaves behind, copied: `memory`, gradients, and what it returned.
+std::vector<torch::Tensor> results_of(const RecordedStep& step, std::vector<torch::Tensor> memory) {
+  auto tensors = std::move(memory);
   for (const auto& [parameter, gradient] : step.gradients) tensors.push_back(gradient);
   add_mean(tensors, step.output.loss);
   for (const auto& [name, value] : step.output.outputs) tensors.push_back(value);
@@ -61,7 +75,9 @@ std::shared_ptr<RecordedStep> Accelerator::record(const Batch& batch,
     }
   };
   auto recorded = std::make_shared<RecordedStep>();
-  recorded->is_proven = reduction_->graphs->device().sees_all();
+  auto& device = reduction_->graphs->device();
+  const bool is_done = device.is_done_while_recorded();
+  recorded->is_proven = !is_done;
   for (const auto& [name, value] : batch) recorded->inputs.set(name, value.clone());
   if (position.is_last) ++reduction_->recorded_reductions;
   recorded->number = std::max<std::int64_t>(reduction_->recorded_reductions, 1);
@@ -73,15 +89,19 @@ std::shared_ptr<RecordedStep> Accelerator::record(const Batch& batch,
   is_recording_ = true;
   reduction_->recording = recorded.get();
   try {
-    recorded->graph = reduction_->graphs->device().record(
-        [&] { recorded->output = step(recorded->inputs).detach(); });
+    recorded->graph =
+        device.record([&] { recorded->output = step(recorded->inputs).detach(); });
+    recorded->is_done = is_done;
   } catch (const c10::OutOfMemoryError&) {
     throw;
   } catch (const StateError& error) {
     refuse_to_record(error.what());
   } catch (const Error&) {
     throw;
+  } catch (const CannotRecord& error) {
+    refuse_to_record(error.what());
   } catch (const std::exception& error) {
+    if (is_done) throw;  // as it would without being recorded
     refuse_to_record(error.what());
   }
   keep_gradients(position.is_last);
@@ -111,23 +131,30 @@ void Accelerator::keep_gradients(bool ends_window) {
 
 // On the CPU a step may do what isn't recorded, such as writing through a pointer. So for the batch
 // that comes after the recorded one a replay is compared, to the bit, with the step itself.
-// @return the step as it is recorded once more, which it is run for.
+// @return the step as it is recorded once more, which it is run for; what it leaves in the program's
+//         hands lies where replays of this one write.
 std::shared_ptr<RecordedStep> Accelerator::prove(RecordedStep& recorded, const Batch& batch,
                                                  const WindowPosition& position,
                                                  const CapturedStep& step) {
+  // What the step finds of its modules counts as well, whether operations see it or not.
+  auto& numbers = reduction_->graphs->numbers();
+  auto memory = memory_before(recorded, numbers);
+  for (const auto& tensor : reduction_->tensors) {
+    if (const auto alive = tensor.lock()) memory.push_back(torch::Tensor(alive).detach());
+  }
   const auto put_back = recorded.graph->kept();
-  recorded.replay(batch, reduction_->graphs->numbers());
-  const auto replayed = results_of(recorded, recorded.graph->written());
+  recorded.replay(batch, numbers);
+  const auto replayed = results_of(recorded, memory);
   put_back();
   auto again = record(batch, position, step);
-  const auto made = results_of(*again, recorded.graph->written());
+  const auto made = results_of(*again, memory);
   if (!std::equal(made.begin(), made.end(), replayed.begin(), replayed.end(), are_same)) {
     refuse_to_record(
         "for another batch than the recorded one it does something else than a replay, as it takes "
         "numbers from elsewhere than from tensors, or goes by them, or writes to memory otherwise "
         "than by LibTorch's operations");
   }
-  recorded.is_proven = true;
+  again->is_proven = true;
   return again;
 }
 

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 namespace torch_accelerated {
@@ -18,15 +19,21 @@ class DeviceGraph {
   /// Has the device do it once more, from the same memory into the same memory.
   virtual void replay() = 0;
 
-  /// The memory from before the recording that a replay writes to, where `sees_all` isn't true.
-  /// @return tensors of (bytes), uint8.
-  virtual std::vector<at::Tensor> written() const { return {}; }
+  /// The memory from before the recording, whole storages, to which a replay may write.
+  /// Nothing where `is_done_while_recorded` is false.
+  virtual std::vector<c10::Storage> outside() const { return {}; }
 
-  /// Keeps what a replay changes, random generators included.
+  /// Keeps what a replay may change, random generators included; likewise.
   /// @return puts it back.
   virtual std::function<void()> kept() const {
     return [] {};
   }
+};
+
+/// What a work did can't be recorded.
+class CannotRecord : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 /// A device that can record what it is asked to do. An interface, so that what is built on it can
@@ -39,13 +46,13 @@ class GraphDevice {
   /// before has to do, and that one goes on after it.
   virtual void run(const std::function<void()>& work) = 0;
 
-  /// Runs `work` on the host, within `run`; what it asks of the device is recorded, and done by the
-  /// first replay at the latest.
+  /// Runs `work` on the host, within `run`; what it asks of the device is recorded.
   /// @throws std::exception  what `work` threw, also where it waited for the device.
+  /// @throws CannotRecord    other reasons why it can't be recorded.
   virtual std::unique_ptr<DeviceGraph> record(const std::function<void()>& work) = 0;
 
-  /// Whether all that `work` can do to the device's memory is recorded.
-  virtual bool sees_all() const noexcept { return true; }
+  /// Whether what is recorded is done meanwhile. Then `work` may also do what isn't recorded.
+  virtual bool is_done_while_recorded() const noexcept { return false; }
 };
 
 /// Makes the GraphDevice of a device.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/MemoryOverlap.h>
 
 #include <algorithm>
 #include <set>
-#include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -46,10 +47,6 @@ const void* memory_of(const at::Tensor& tensor) {
   return tensor.storage().unsafeGetStorageImpl();
 }
 
-at::Tensor bytes_of(const at::Tensor& tensor) {
-  return at::empty({0}, at::kByte).set_(tensor.storage());
-}
-
 /// The same memory seen in the same way, whatever becomes of `tensor` itself.
 at::Tensor as_it_is(const at::Tensor& tensor) {
   return at::Tensor(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(
@@ -77,21 +74,28 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
   explicit HostGraph(const std::function<void()>& work) {
     generators_.insert(at::detail::getDefaultCPUGenerator());
     watch(work);
+    own_.clear();
   }
 
   void replay() override {
-    if (std::exchange(is_first_, false)) return;  // which the recording did
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const c10::impl::ExcludeDispatchKeyGuard below_autocast(c10::autocast_dispatch_keyset);
     const c10::AutoGradMode grad_mode(false);  // calls have their own; puts it back in the end
     for (const auto& call : calls_) repeat(call);
   }
 
-  std::vector<at::Tensor> written() const override { return written_; }
+  std::vector<c10::Storage> outside() const override {
+    std::vector<c10::Storage> storages;
+    for (const auto& [key, storage] : outside_) storages.push_back(storage);
+    return storages;
+  }
 
   std::function<void()> kept() const override {
     std::vector<std::pair<at::Tensor, at::Tensor>> memory;
-    for (const auto& bytes : written_) memory.emplace_back(bytes, bytes.clone());
+    for (const auto& [key, storage] : outside_) {
+      const auto bytes = at::empty({0}, at::kByte).set_(storage);
+      memory.emplace_back(bytes, bytes.clone());
+    }
     std::vector<std::pair<at::Generator, at::Tensor>> random;
     for (const auto& generator : generators_) random.emplace_back(generator, generator.get_state());
     return [memory = std::move(memory), random = std::move(random)] {
@@ -114,6 +118,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     KernelCall call{operation, keys, c10::GradMode::is_enabled(), {}, {}};
     for (auto argument = begin; argument != stack.end(); ++argument) {
       require_plain(operation, *argument);
+      note_outside(operation, *argument);
       call.arguments.push_back(with_tensors(*argument, as_it_is));
     }
     refuse_values(call);
@@ -121,12 +126,16 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     do_it(operation, keys, stack);
     const Stack results(stack.begin() + static_cast<std::ptrdiff_t>(below), stack.end());
     if (!makes_memory(call, results)) {
-      if (changes_memory(schema)) add(std::move(call));
+      // Without a result it may be a check, which throws.
+      if (changes_memory(schema) || results.empty()) add(std::move(call));
       return;
     }
     for (const auto& result : results) {
       require_plain(operation, result);
-      each_tensor(result, [&](const at::Tensor& tensor) { own_.insert(memory_of(tensor)); });
+      each_tensor(result, [&](const at::Tensor& tensor) {
+        require_distinct(operation, tensor);
+        own_.emplace(memory_of(tensor), tensor.storage());
+      });
       call.results.push_back(with_tensors(result, as_it_is));
     }
     if (!schema.name().starts_with("aten::empty")) add(std::move(call));
@@ -135,8 +144,29 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
   static void require_plain(const c10::OperatorHandle& operation, const c10::IValue& value) {
     each_tensor(value, [&](const at::Tensor& tensor) {
       if (tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.has_storage()) return;
-      throw std::runtime_error(concat(operation.schema().name(),
+      throw CannotRecord(concat(operation.schema().name(),
                                       " has a tensor that is sparse, packed, or on another device"));
+    });
+  }
+
+  // A copy to it, element by element, wouldn't be one.
+  static void require_distinct(const c10::OperatorHandle& operation, const at::Tensor& result) {
+    if (at::has_internal_overlap(result) != at::MemOverlap::Yes) return;
+    throw CannotRecord(concat(operation.schema().name(), " gives a tensor that overlaps itself"));
+  }
+
+  // All that it is given from before the recording; a kernel may write to it whatever its schema
+  // says.
+  void note_outside(const c10::OperatorHandle& operation, const c10::IValue& value) {
+    if (value.isGenerator()) generators_.insert(value.toGenerator());
+    each_tensor(value, [&](const at::Tensor& tensor) {
+      const auto& storage = tensor.storage();
+      if (own_.contains(memory_of(tensor))) return;
+      if (storage.nbytes() > 0 && storage.data_ptr().get_context() == nullptr) {
+        throw CannotRecord(concat(operation.schema().name(), " has a tensor over memory that isn't ",
+                                  "LibTorch's, as from_blob makes it: clone() it"));
+      }
+      outside_.emplace(memory_of(tensor), storage);
     });
   }
 
@@ -147,7 +177,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     // With which LibTorch's attention looks whether it is one of a sequence with itself.
     if (name == "aten::equal" && are_one(given[0].toTensor(), given[1].toTensor())) return;
     if (call.operation.hasTag(at::Tag::data_dependent_output)) {
-      throw std::runtime_error(concat(name, " reads a number of a tensor"));
+      throw CannotRecord(concat(name, " reads a number of a tensor"));
     }
     bool may_vary = call.operation.hasTag(at::Tag::dynamic_output_shape);
     if (name == "aten::index") {
@@ -160,15 +190,15 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     static const std::set<std::string> others{"aten::_pack_padded_sequence", "aten::resize_",
                                               "aten::resize_as_", "aten::set_"};
     if (may_vary || others.contains(name)) {
-      throw std::runtime_error(concat(name, " makes tensors whose size may be another each time"));
+      throw CannotRecord(concat(name, " makes tensors whose size may be another each time"));
     }
   }
 
-  // Results may be arguments, or views of them.
+  // Results may be arguments, or views of them, which a schema only says that they can be.
   static bool makes_memory(const KernelCall& call, const Stack& results) {
     if (results.empty()) return false;
     for (const auto& result : call.operation.schema().returns()) {
-      if (result.alias_info() != nullptr) return false;
+      if (result.alias_info() != nullptr && result.alias_info()->isWrite()) return false;
     }
     std::unordered_set<const void*> given;
     for (const auto& argument : call.arguments) {
@@ -182,31 +212,23 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     return is_new;
   }
 
-  static bool is_written(const c10::Argument& argument) {
-    const auto* alias = argument.alias_info();
-    // Which the schema of a batch norm doesn't say of its running statistics.
-    return (alias != nullptr && alias->isWrite()) || argument.name() == "running_mean" ||
-           argument.name() == "running_var";
-  }
-
   static bool changes_memory(const c10::FunctionSchema& schema) {
-    return std::any_of(schema.arguments().begin(), schema.arguments().end(), is_written);
+    return std::any_of(schema.arguments().begin(), schema.arguments().end(), [](const auto& each) {
+      const auto* alias = each.alias_info();
+      // Which the schema of a batch norm doesn't say of its running statistics.
+      return (alias != nullptr && alias->isWrite()) || each.name() == "running_mean" ||
+             each.name() == "running_var";
+    });
   }
 
   void add(KernelCall call) {
-    const auto& arguments = call.operation.schema().arguments();
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-      const auto& value = call.arguments[i];
-      if (value.isGenerator()) generators_.insert(value.toGenerator());
-      if (!is_written(arguments[i])) continue;
-      each_tensor(value, [&](const at::Tensor& tensor) {
-        if (own_.insert(memory_of(tensor)).second) written_.push_back(bytes_of(tensor));
-      });
-    }
     if (call.operation.hasTag(at::Tag::inplace_view)) return;  // it changed how, not what
-    const auto variant = changes_memory(call.operation.schema())
-                             ? std::nullopt
-                             : out_variant(call.operation, call.arguments, call.results);
+    // Only ATen's own are known to change nothing that their schema doesn't say.
+    const auto& schema = call.operation.schema();
+    const bool may_be_tried = schema.name().starts_with("aten::") && !changes_memory(schema);
+    const auto variant = may_be_tried
+                             ? out_variant(call.operation, call.arguments, call.results)
+                             : std::nullopt;
     if (variant) {
       call.operation = *variant;
       call.arguments.insert(call.arguments.end(), call.results.begin(), call.results.end());
@@ -242,10 +264,9 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
 
   std::vector<KernelCall> calls_;
   Stack stack_;
-  std::unordered_set<const void*> own_;  // memory that it has made, or that is in `written_`
-  std::vector<at::Tensor> written_;
+  std::unordered_map<const void*, c10::Storage> own_;      // what is made while it is recorded
+  std::unordered_map<const void*, c10::Storage> outside_;  // what there was before, of what it has
   std::set<at::Generator, ByIdentity> generators_;
-  bool is_first_ = true;  // whether the next replay is the first one
 };
 
 class HostGraphDevice : public GraphDevice {
@@ -256,8 +277,7 @@ class HostGraphDevice : public GraphDevice {
     return std::make_unique<HostGraph>(work);
   }
 
-  // A step may also go through memory by itself.
-  bool sees_all() const noexcept override { return false; }
+  bool is_done_while_recorded() const noexcept override { return true; }
 };
 
 }  // namespace

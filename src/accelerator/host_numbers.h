@@ -23,6 +23,9 @@ class HostNumbers {
   /// Reads all numbers and sends them, which nothing waits for.
   void send();
 
+  /// Whether `storage` is that of the places.
+  bool are_in(const c10::Storage& storage) const { return places_.storage().is_alias_of(storage); }
+
   /// Forgets all of them.
   void clear() noexcept { reads_.clear(); }
 

@@ -3,8 +3,9 @@
 
 #include <torch/library.h>
 
-#include <stdexcept>
 #include <utility>
+
+#include "accelerator/device_graph.h"
 
 namespace torch_accelerated {
 namespace {
@@ -44,7 +45,7 @@ OperationRecorder*& OperationRecorder::current() noexcept {
 void OperationRecorder::fall_back(const c10::OperatorHandle& operation, c10::DispatchKeySet keys,
                                   torch::jit::Stack* stack) {
   const c10::impl::ExcludeDispatchKeyGuard guard(kKey);  // what a kernel asks for is its own matter
-  if (current() == nullptr) throw std::runtime_error("a part of it runs in a thread of its own");
+  if (current() == nullptr) throw CannotRecord("a part of it runs in a thread of its own");
   current()->operate(operation, keys, *stack);
 }
 

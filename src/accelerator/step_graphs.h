@@ -27,11 +27,12 @@ struct RecordedStep {
   std::vector<std::pair<at::Tensor, at::Tensor>> gradients;  ///< of parameters, where it leaves any
   std::unique_ptr<DeviceGraph> graph;
   bool is_proven = false;  ///< where its device needs that: that a replay does what the step does
+  bool is_done = false;    ///< what the next replay is to do, by the recording
   std::int64_t number = 0;  ///< of those recorded so far, the same on all ranks where it reduces
 
   /// Has the device do the step on `batch`.
   /// @return the output; its loss and scalars stay as they are at the next replay.
-  StepOutput replay(const Batch& batch, HostNumbers& numbers) const;
+  StepOutput replay(const Batch& batch, HostNumbers& numbers);
 };
 
 /// Steps that have been recorded, by what tells one from another.

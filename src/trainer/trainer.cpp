@@ -170,7 +170,7 @@ StepOutput Trainer::training_step(const Batch& batch) {
     return is_skipped() ? skip_step(given) : train_step(given).detach();
   };
   if (!accelerator().options().capture_graph) return step(batch);
-  return accelerator().captured(batch, run.position,
+  return accelerator().captured(this, batch, run.position,
                                 !is_skipped() && state_->verdict_may_be_late(), step);
 }
 

@@ -220,20 +220,40 @@ TEST(HostCapturedSteps, ThatComputeOnTheirOwnAreRefused) {
       reason);
 }
 
-// An operation of a program's own: the elements that are greater than 0, or 1 of each that is not.
-torch::Tensor positive(const torch::Tensor& x, bool only) {
+// Operations of a program's own.
+void define_operations() {
   static const auto library = [] {
     torch::Library made(torch::Library::DEF, "captured_step_tests", std::nullopt, __FILE__, __LINE__);
     made.def("positive(Tensor x, bool only) -> Tensor");
-    made.impl("positive", torch::kCPU, [](const torch::Tensor& given, bool drops) {
-      return drops ? given.masked_select(given > 0) : given.where(given > 0, 1);
+    made.impl("positive", torch::kCPU, [](const torch::Tensor& x, bool only) {
+      return only ? x.masked_select(x > 0) : x.where(x > 0, 1);
     });
+    made.def("count(Tensor x, Tensor calls) -> Tensor");  // which it changes all the same
+    made.impl("count", torch::kCPU, [](const torch::Tensor& x, torch::Tensor calls) {
+      calls.add_(1);
+      return x.clone();
+    });
+    made.def("look_at(Tensor x, Tensor calls) -> ()");
+    made.impl("look_at", torch::kCPU,
+              [](const torch::Tensor&, torch::Tensor calls) { calls.add_(1); });
+    made.def("one_number(Tensor x) -> Tensor");
+    made.impl("one_number", torch::kCPU,
+              [](const torch::Tensor& x) { return x.sum().expand({4, 3}); });
     return made;
   }();
+}
+
+template <class Signature, class... Arguments>
+auto own_operation(const std::string& name, Arguments&&... arguments) {
+  define_operations();
   return c10::Dispatcher::singleton()
-      .findSchemaOrThrow("captured_step_tests::positive", "")
-      .typed<torch::Tensor(const torch::Tensor&, bool)>()
-      .call(x, only);
+      .findSchemaOrThrow(("captured_step_tests::" + name).c_str(), "")
+      .template typed<Signature>()
+      .call(std::forward<Arguments>(arguments)...);
+}
+
+torch::Tensor positive(const torch::Tensor& x, bool only) {
+  return own_operation<torch::Tensor(const torch::Tensor&, bool)>("positive", x, only);
 }
 
 TEST(HostCapturedSteps, MayHaveOperationsOfAProgramsOwn) {
@@ -249,6 +269,170 @@ TEST(HostCapturedSteps, OfOperationsWhoseResultsChangeTheirSizeEndTheRun) {
   EXPECT_THAT(message_of<ta::StateError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
               AllOf(HasSubstr("capture_graph: captured_step_tests::positive gave a tensor of ["),
                     HasSubstr("when the step was captured; set capture_graph to false")));
+}
+
+TEST(HostCapturedSteps, CallOperationsThatChangeTensorsAsOftenAsPlainSteps) {
+  const auto counted = torch::zeros({});
+  const auto looked = torch::zeros({});
+  const auto step = [&](torch::nn::Sequential& net, const ta::Batch& batch) {
+    const torch::NoGradGuard no_grad;
+    own_operation<void(const torch::Tensor&, torch::Tensor)>("look_at", batch["data"], looked);
+    const auto data = own_operation<torch::Tensor(const torch::Tensor&, torch::Tensor)>(
+        "count", batch["data"], counted);
+    const torch::AutoGradMode with_graph(true);
+    return squares(net, {{"data", data}, {"target", batch["target"]}});
+  };
+  expect_same_bits(tiny_batch(40), plain_net, step);
+  EXPECT_EQ(counted.item<int>(), 2 * 30);  // of a plain run and a captured one
+  EXPECT_EQ(looked.item<int>(), 2 * 30);
+}
+
+TEST(HostCapturedSteps, ThrowWhatTheirOperationsFind) {
+  auto rows = tiny_batch(40);
+  rows["data"][39][0] = -100.0F;
+  const auto step = [](torch::nn::Sequential& net, const ta::Batch& batch) {
+    const auto matrix = torch::eye(2) * (batch["data"].sum() + 50);
+    return squares(net, batch) + torch::linalg_cholesky(matrix.detach()).sum();
+  };
+  for (const bool capture : {false, true}) {
+    EXPECT_ANY_THROW(trained(capture, rows, plain_net, step)) << capture;
+  }
+}
+
+TEST(HostCapturedSteps, MakeCopiesAnewThatAreMadeInInferenceMode) {
+  expect_same_bits(tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
+    torch::Tensor mask;
+    {
+      const c10::InferenceMode inference;
+      mask = (batch["data"] > 1.5).all(1, /*keepdim=*/true).logical_not().to(torch::kFloat);
+    }
+    return ((net->forward(batch["data"]) - batch["target"]).square() * mask.clone()).mean();
+  });
+}
+
+TEST(HostCapturedSteps, MayChangeTheirBatchInPlace) {
+  expect_same_bits(tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
+    const auto clamped = batch["data"].clamp_(-1, 1);
+    return (net->forward(clamped) - batch["target"]).square().mean();
+  });
+}
+
+TEST(HostCapturedSteps, LeaveTensorsInMembersThatTheNextStepRenews) {
+  std::vector<std::vector<double>> seen(2);
+  for (const bool capture : {false, true}) {
+    ta::Accelerator accelerator({.device = "cpu", .capture_graph = capture});
+    auto net = plain_net();
+    auto optimizer = nesterov(net);
+    torch::Tensor kept;
+    Trained trainer(net, optimizer, accelerator,
+                    [&](torch::nn::Sequential& of, const ta::Batch& batch) {
+                      const auto loss = squares(of, batch);
+                      kept = loss.detach();
+                      return loss;
+                    });
+    trainer.callbacks().add(AtStepEnd([&](ta::Trainer&, const ta::TrainStepEnd&) {
+      seen[capture ? 1 : 0].push_back(kept.item<double>());
+    }));
+    trainer.train(tiny_batch(40), {.num_epochs = 2, .per_device_batch_size = 4});
+  }
+  EXPECT_EQ(seen[1], seen[0]);
+}
+
+TEST(HostCapturedSteps, OfTwoTrainersOnOneAcceleratorAreEachItsOwn) {
+  std::vector<torch::nn::Sequential> nets;
+  for (const bool capture : {false, true}) {
+    ta::Accelerator accelerator({.device = "cpu", .capture_graph = capture});
+    nets.push_back(tiny_net(1));
+    nets.push_back(tiny_net(2));
+    auto& one = nets[nets.size() - 2];
+    auto& other = nets.back();
+    auto of_one = nesterov(one);
+    auto of_other = nesterov(other);
+    Trained first(one, of_one, accelerator, squares);
+    Trained second(other, of_other, accelerator, squares);
+    first.start({});
+    second.start({});
+    for (const int each : {1, 2, 1, 0}) {  // in turns, then one alone, and in turns
+      for (std::uint64_t i = 0; i < 10; ++i) {
+        if (each != 2) first.step(tiny_batch(4, i));
+        if (each != 1) second.step(tiny_batch(4, i + 50));
+      }
+    }
+    first.finish();
+    second.finish();
+    EXPECT_EQ(first.steps < 20, capture);
+  }
+  EXPECT_TRUE(equal_bits(*nets[0], *nets[2]));
+  EXPECT_TRUE(equal_bits(*nets[1], *nets[3]));
+}
+
+TEST(HostCapturedSteps, SeeParametersThatNoOptimizerHasWhenTheyMove) {
+  std::vector<torch::nn::Sequential> nets;
+  for (const bool capture : {false, true}) {
+    ta::Accelerator accelerator({.device = "cpu", .capture_graph = capture});
+    nets.push_back(tiny_net());
+    auto& net = nets.back();
+    auto first = net->children().front()->parameters();
+    torch::optim::SGD optimizer(net->children().back()->parameters(), kRate);
+    Trained trainer(net, optimizer, accelerator, squares);
+    trainer.callbacks().add(AtStepEnd([&](ta::Trainer&, const ta::TrainStepEnd& event) {
+      if (event.updates == 12) first.front().set_data(torch::ones_like(first.front()));
+    }));
+    trainer.train(tiny_batch(40), {.num_epochs = 2, .per_device_batch_size = 2});
+    EXPECT_EQ(trainer.steps < 12, capture);
+  }
+  EXPECT_TRUE(equal_bits(*nets[0], *nets[1]));
+}
+
+TEST(HostCapturedSteps, ThatWriteToABufferByAPointerAreRefused) {
+  struct CountingImpl : torch::nn::Module {
+    torch::Tensor calls = register_buffer("calls", torch::zeros({1}));
+    torch::Tensor forward(const torch::Tensor& x) {
+      calls.mutable_data_ptr<float>()[0] += 1;
+      return x;
+    }
+  };
+  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
+                trained(
+                    true, tiny_batch(40),
+                    +[] {
+                      return torch::nn::Sequential(std::make_shared<CountingImpl>(),
+                                                   torch::nn::Linear(4, 3));
+                    },
+                    squares);
+              }),
+              HasSubstr("it does something else than a replay"));
+}
+
+TEST(HostCapturedSteps, OverMemoryThatIsNotLibTorchsAreRefused) {
+  std::vector<float> sums(3);
+  expect_refusal(
+      [&](torch::nn::Sequential& net, const ta::Batch& batch) {
+        torch::from_blob(sums.data(), {3}).add_(batch["target"].mean(0));
+        return squares(net, batch);
+      },
+      "has a tensor over memory that isn't LibTorch's, as from_blob makes it: clone() it");
+  expect_refusal(
+      [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        const torch::NoGradGuard no_grad;
+        const auto scale = own_operation<torch::Tensor(const torch::Tensor&)>("one_number", batch["data"]);
+        const torch::AutoGradMode with_graph(true);
+        return (net->forward(batch["data"]) * scale).mean();
+      },
+      "captured_step_tests::one_number gives a tensor that overlaps itself");
+}
+
+TEST(HostCapturedSteps, ThrowTheProgramsOwnErrorsAlsoWhereTheyAreRecorded) {
+  for (const int at : {2, 3, 4}) {  // as it is, recorded, proved
+    int calls = 0;
+    const auto step = [&](torch::nn::Sequential& net, const ta::Batch& batch) {
+      if (++calls == at) throw std::out_of_range("of the test");
+      return squares(net, batch);
+    };
+    EXPECT_THAT(
+        message_of<ta::UserCodeError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
+        testing::EndsWith(": of the test"));
+  }
 }
 
 TEST(HostCapturedSteps, OfSeveralRanksAreRefused) {

@@ -316,14 +316,14 @@ class Accelerator {
   struct Reduction;
   struct Slot;  // of one optimizer
 
-  // Runs `step`, all that a micro-batch at `position` has the device do, on `batch`. With
+  // Runs `step` of `owner`, all that a micro-batch at `position` has the device do, on `batch`. With
   // AcceleratorOptions::capture_graph, and where it `may_capture`, what it asks of the device is
   // recorded when it comes the second time, and replayed in its place for batches of the same
   // shape; the output's `outputs` are then written over by the next replay. Collective at a
   // window's end.
   using CapturedStep = std::function<StepOutput(const Batch&)>;
-  StepOutput captured(const Batch& batch, const WindowPosition& position, bool may_capture,
-                      const CapturedStep& step);
+  StepOutput captured(const void* owner, const Batch& batch, const WindowPosition& position,
+                      bool may_capture, const CapturedStep& step);
 
   // Within `captured`: runs `work` of the host, or at each replay where the step is recorded.
   template <class Work>
@@ -333,7 +333,8 @@ class Accelerator {
 
   void check_graphs() const;
   std::vector<std::uint64_t> fixed_in_graphs() const;
-  std::string graph_key(const Batch& batch, const WindowPosition& position) const;
+  std::string graph_key(const void* owner, const Batch& batch,
+                        const WindowPosition& position) const;
   std::int64_t agree_on_graph(bool ends_window, std::int64_t graph);
   const char* reason_not_recorded() const;
   void note_plain_step(const std::string& key, bool ends_window);
