@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps that are recorded once and replayed, with AcceleratorOptions::capture_graph: which they are.
-// How one is recorded stands in accelerator_recording.cpp.
+// Steps that are recorded once and replayed, with AcceleratorOptions::capture_graph: which they
+// are. How one is recorded stands in accelerator_recording.cpp.
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -78,10 +78,11 @@ void Accelerator::check_graphs() const {
   const auto why = [](const char* what) {
     return concat("capture_graph can't be had with ", what);
   };
-  check.require(graph_device_maker(device_.type()) != nullptr,
-                concat("capture_graph needs a library that was built with CUDA and its headers where "
-                       "the device is ",
-                       device_));
+  check.require(
+      graph_device_maker(device_.type()) != nullptr,
+      concat("capture_graph needs a library that was built with CUDA and its headers where "
+             "the device is ",
+             device_));
   check.require(mixed_precision() != MixedPrecision::kFp16,
                 why("MixedPrecision::kFp16, whose flag is read in each update; kBf16 has none"));
   check.require(options_.fused_optimizers, why("fused_optimizers = false"));
@@ -93,9 +94,10 @@ void Accelerator::check_graphs() const {
                 why("gradients compressed to fp16, whose overflows are looked for in each update"));
   check.require(!options_.share_devices,
                 why("share_devices, which adds gradients up in the host's memory"));
-  check.require(world_size() == 1 || options_.share_devices || world_.gradients->name() == "NCCL",
-                why("gradients that don't go by NCCL, as those of several ranks on the CPU, or in a "
-                    "library without it, which are added up in the host's memory"));
+  check.require(
+      world_size() == 1 || options_.share_devices || world_.gradients->name() == "NCCL",
+      why("gradients that don't go by NCCL, as those of several ranks on the CPU, or in a "
+          "library without it, which are added up in the host's memory"));
   check.throw_if_any();
 }
 

@@ -89,8 +89,7 @@ std::shared_ptr<RecordedStep> Accelerator::record(const Batch& batch,
   is_recording_ = true;
   reduction_->recording = recorded.get();
   try {
-    recorded->graph =
-        device.record([&] { recorded->output = step(recorded->inputs).detach(); });
+    recorded->graph = device.record([&] { recorded->output = step(recorded->inputs).detach(); });
     recorded->is_done = is_done;
   } catch (const c10::OutOfMemoryError&) {
     throw;
@@ -131,7 +130,8 @@ void Accelerator::keep_gradients(bool ends_window) {
 
 // On the CPU a step may do what isn't recorded, such as writing through a pointer. So for the batch
 // that comes after the recorded one a replay is compared, to the bit, with the step itself.
-// @return the step as it is recorded once more, which it is run for; what it leaves in the program's
+// @return the step as it is recorded once more, which it is run for; what it leaves in the
+// program's
 //         hands lies where replays of this one write.
 std::shared_ptr<RecordedStep> Accelerator::prove(RecordedStep& recorded, const Batch& batch,
                                                  const WindowPosition& position,

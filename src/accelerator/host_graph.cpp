@@ -43,9 +43,7 @@ void each_tensor(const c10::IValue& value, const Body& body) {
   });
 }
 
-const void* memory_of(const at::Tensor& tensor) {
-  return tensor.storage().unsafeGetStorageImpl();
-}
+const void* memory_of(const at::Tensor& tensor) { return tensor.storage().unsafeGetStorageImpl(); }
 
 /// The same memory seen in the same way, whatever becomes of `tensor` itself.
 at::Tensor as_it_is(const at::Tensor& tensor) {
@@ -67,8 +65,8 @@ struct KernelCall {
   Stack results;  // to which what it gives is copied; empty where it writes to its arguments
 };
 
-/// Of the operations on the CPU, those kernels that do something: views are only made once, and what
-/// gives a new tensor writes to the first one's memory.
+/// Of the operations on the CPU, those kernels that do something: views are only made once, and
+/// what gives a new tensor writes to the first one's memory.
 class HostGraph : public DeviceGraph, private OperationRecorder {
  public:
   explicit HostGraph(const std::function<void()>& work) {
@@ -145,7 +143,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     each_tensor(value, [&](const at::Tensor& tensor) {
       if (tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.has_storage()) return;
       throw CannotRecord(concat(operation.schema().name(),
-                                      " has a tensor that is sparse, packed, or on another device"));
+                                " has a tensor that is sparse, packed, or on another device"));
     });
   }
 
@@ -163,7 +161,8 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
       const auto& storage = tensor.storage();
       if (own_.contains(memory_of(tensor))) return;
       if (storage.nbytes() > 0 && storage.data_ptr().get_context() == nullptr) {
-        throw CannotRecord(concat(operation.schema().name(), " has a tensor over memory that isn't ",
+        throw CannotRecord(concat(operation.schema().name(),
+                                  " has a tensor over memory that isn't ",
                                   "LibTorch's, as from_blob makes it: clone() it"));
       }
       outside_.emplace(memory_of(tensor), storage);
@@ -183,8 +182,8 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     if (name == "aten::index") {
       may_vary = false;
       each_tensor(given[1], [&](const at::Tensor& indices) {
-        may_vary = may_vary || indices.scalar_type() == at::kBool ||
-                   indices.scalar_type() == at::kByte;
+        may_vary =
+            may_vary || indices.scalar_type() == at::kBool || indices.scalar_type() == at::kByte;
       });
     }
     static const std::set<std::string> others{"aten::_pack_padded_sequence", "aten::resize_",
@@ -226,9 +225,8 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     // Only ATen's own are known to change nothing that their schema doesn't say.
     const auto& schema = call.operation.schema();
     const bool may_be_tried = schema.name().starts_with("aten::") && !changes_memory(schema);
-    const auto variant = may_be_tried
-                             ? out_variant(call.operation, call.arguments, call.results)
-                             : std::nullopt;
+    const auto variant =
+        may_be_tried ? out_variant(call.operation, call.arguments, call.results) : std::nullopt;
     if (variant) {
       call.operation = *variant;
       call.arguments.insert(call.arguments.end(), call.results.begin(), call.results.end());
@@ -257,7 +255,8 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
     if (from.sizes() != to.sizes()) {
       throw StateError(concat("capture_graph: ", call.operation.schema().name(),
                               " gave a tensor of ", from.sizes(), " where it gave one of ",
-                              to.sizes(), " when the step was captured; set capture_graph to false"));
+                              to.sizes(),
+                              " when the step was captured; set capture_graph to false"));
     }
     to.copy_(from);
   }

@@ -34,8 +34,8 @@ void HostNumbers::send() {
   const auto count = static_cast<std::int64_t>(reads_.size());
   if (places_.is_cpu()) return read_into(places_);
   // The host's allocator keeps pinned memory until its copy is done.
-  const auto numbers = torch::empty(
-      {count}, torch::TensorOptions().dtype(torch::kFloat64).pinned_memory(true));
+  const auto numbers =
+      torch::empty({count}, torch::TensorOptions().dtype(torch::kFloat64).pinned_memory(true));
   read_into(numbers);
   places_.narrow(0, 0, count).copy_(numbers, /*non_blocking=*/true);
 }

@@ -9,8 +9,8 @@
 
 namespace torch_accelerated {
 
-/// Sees each operation on tensors that a thread asks for: below autograd and autocast, where only the
-/// kernels are left.
+/// Sees each operation on tensors that a thread asks for: below autograd and autocast, where only
+/// the kernels are left.
 class OperationRecorder {
  public:
   virtual ~OperationRecorder() = default;

@@ -72,7 +72,7 @@ struct Accelerator::Reduction {
   std::deque<LateVerdict> late;  // the oldest first
   bool had_update = false;
   std::unordered_map<torch::nn::Module*, std::weak_ptr<torch::nn::Module>> modules;  // prepared
-  std::vector<WeakTensor> tensors;        // of the same modules
+  std::vector<WeakTensor> tensors;       // of the same modules
   std::optional<StepGraphs> graphs;      // with AcceleratorOptions::capture_graph
   RecordedStep* recording = nullptr;     // the step that is being recorded
   int updates_not_recorded = 0;          // as an optimizer or its gradients didn't allow it

@@ -76,7 +76,8 @@ void StepGraphs::add(const std::string& key, std::shared_ptr<RecordedStep> step)
 void StepGraphs::note_disagreement() {
   if (++disagreements_ != kMostDisagreements) return;
   warn(
-      "the batches of some ranks come in shapes that those ranks have not had before, and all ranks "
+      "the batches of some ranks come in shapes that those ranks have not had before, and all "
+      "ranks "
       "replay together or not at all; pad batches to few shapes");
 }
 

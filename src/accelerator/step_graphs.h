@@ -21,13 +21,13 @@ namespace torch_accelerated {
 
 /// The step of a micro-batch that has been recorded.
 struct RecordedStep {
-  Batch inputs;                                  ///< which it reads
-  StepOutput output;                             ///< which it writes
-  std::vector<std::function<void()>> on_replay;  ///< what the host does each time
+  Batch inputs;                                              ///< which it reads
+  StepOutput output;                                         ///< which it writes
+  std::vector<std::function<void()>> on_replay;              ///< what the host does each time
   std::vector<std::pair<at::Tensor, at::Tensor>> gradients;  ///< of parameters, where it leaves any
   std::unique_ptr<DeviceGraph> graph;
-  bool is_proven = false;  ///< where its device needs that: that a replay does what the step does
-  bool is_done = false;    ///< what the next replay is to do, by the recording
+  bool is_proven = false;   ///< where its device needs that: that a replay does what the step does
+  bool is_done = false;     ///< what the next replay is to do, by the recording
   std::int64_t number = 0;  ///< of those recorded so far, the same on all ranks where it reduces
 
   /// Has the device do the step on `batch`.

@@ -83,9 +83,9 @@ struct Run {
   bool stops = false;                                // whatever has been requested
   bool reduced = false;                              // in the window in progress
   WindowPosition position = {};                      // of the micro-batch in progress
-  std::optional<SmallSteps> small_steps = {};  // from the first step on
-  bool only_own_parameters = false;   // whether gradients must be kept to each optimizer's own
-  bool update_skipped = false;        // in the window in progress
+  std::optional<SmallSteps> small_steps = {};        // from the first step on
+  bool only_own_parameters = false;  // whether gradients must be kept to each optimizer's own
+  bool update_skipped = false;       // in the window in progress
   std::deque<UndecidedUpdate> undecided = {};  // one for each of the accelerator's late verdicts
   std::int64_t last_bad_update = -1;           // of those
   bool in_epoch = false;

@@ -99,8 +99,8 @@ class HandWritten {
 
  private:
   torch::Tensor loss_of(const torch::Tensor& data, const torch::Tensor& target) {
-    const ta::Autocast autocast(
-        device_.type(), is_bf16_ ? ta::MixedPrecision::kBf16 : ta::MixedPrecision::kNo);
+    const ta::Autocast autocast(device_.type(),
+                                is_bf16_ ? ta::MixedPrecision::kBf16 : ta::MixedPrecision::kNo);
     return network_.loss_function(network_.model->forward(data), target);
   }
 

@@ -48,8 +48,7 @@ inline torch::nn::Sequential make_resnet50() {
   net->push_back("conv", convolution(3, 64, 7, 2));
   net->push_back("norm", torch::nn::BatchNorm2d(64));
   net->push_back("relu", torch::nn::ReLU());
-  net->push_back("pool",
-                 torch::nn::MaxPool2d(torch::nn::MaxPool2dOptions(3).stride(2).padding(1)));
+  net->push_back("pool", torch::nn::MaxPool2d(torch::nn::MaxPool2dOptions(3).stride(2).padding(1)));
   std::int64_t in = 64;
   std::int64_t width = 64;
   for (const std::int64_t blocks : {3, 4, 6, 3}) {
@@ -99,8 +98,8 @@ struct Gpt2BlockImpl : torch::nn::Module {
 };
 TORCH_MODULE(Gpt2Block);
 
-/// Of the size of GPT-2 small: Radford et al., "Language Models are Unsupervised Multitask Learners",
-/// 2019; without dropout.
+/// Of the size of GPT-2 small: Radford et al., "Language Models are Unsupervised Multitask
+/// Learners", 2019; without dropout.
 struct Gpt2Impl : torch::nn::Module {
   Gpt2Impl() {
     words = register_module("words", torch::nn::Embedding(kGpt2Words, kGpt2Width));
@@ -108,8 +107,7 @@ struct Gpt2Impl : torch::nn::Module {
     for (std::int64_t i = 0; i < kGpt2Layers; ++i) {
       blocks.push_back(register_module("block" + std::to_string(i), Gpt2Block()));
     }
-    norm = register_module("norm",
-                           torch::nn::LayerNorm(torch::nn::LayerNormOptions({kGpt2Width})));
+    norm = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({kGpt2Width})));
   }
 
   torch::Tensor forward(const torch::Tensor& tokens) {  // (rows, length) -> (rows, words, length)

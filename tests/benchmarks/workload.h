@@ -60,9 +60,7 @@ struct Work {
   bool is_bf16() const noexcept { return model == Model::kResNet50 || model == Model::kGpt2; }
 
   /// The batch of an update, of those that are premade.
-  std::int64_t place(std::int64_t update) const noexcept {
-    return update % most_batches_of(model);
-  }
+  std::int64_t place(std::int64_t update) const noexcept { return update % most_batches_of(model); }
 };
 
 /// As many rows as `total` updates take, the same in every process, on `device`.

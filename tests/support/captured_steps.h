@@ -132,7 +132,8 @@ struct Graphs {
   int replayed;
 };
 
-/// Captured steps give the bits of plain ones: those of a GPU, whose graphs a fake has, and the CPU's.
+/// Captured steps give the bits of plain ones: those of a GPU, whose graphs a fake has, and the
+/// CPU's.
 template <class MakeOptimizer>
 Graphs expect_bits_of_plain_steps(const ta::Batch& rows, const ta::TrainOptions& options,
                                   const MakeOptimizer& make_optimizer, MakeNet make_net = plain_net,

@@ -119,9 +119,9 @@ TEST(CapturedSteps, AreRefusedByDevicesAndOptionsThatDontAllowThemAllAtOnce) {
                                        .unused_parameters = ta::UnusedParameters::kError});
   });
   maker = of_library;
-  for (const char* part :
-       {"capture_graph needs a library that was built with CUDA", "the device is cpu", "MixedPrecision::kFp16",
-        "fused_optimizers = false", "Verdicts::kAtOnce", "UnusedParameters::kError"}) {
+  for (const char* part : {"capture_graph needs a library that was built with CUDA",
+                           "the device is cpu", "MixedPrecision::kFp16", "fused_optimizers = false",
+                           "Verdicts::kAtOnce", "UnusedParameters::kError"}) {
     EXPECT_THAT(message, HasSubstr(part));
   }
 }

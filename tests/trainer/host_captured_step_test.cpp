@@ -62,9 +62,10 @@ void expect_same_bits(const ta::Batch& rows, MakeNet make_net, const Trained::St
 }
 
 void expect_refusal(const Trained::Step& step, const std::string& reason) {
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
-              AllOf(HasSubstr("capture_graph: the step can't be captured: "), HasSubstr(reason),
-                    HasSubstr("or set capture_graph to false")));
+  EXPECT_THAT(
+      message_of<ta::ArgumentError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
+      AllOf(HasSubstr("capture_graph: the step can't be captured: "), HasSubstr(reason),
+            HasSubstr("or set capture_graph to false")));
 }
 
 torch::Tensor squares(torch::nn::Sequential& net, const ta::Batch& batch) {
@@ -89,19 +90,18 @@ TEST(HostCapturedSteps, OfAConvolutionalNetGiveTheBitsOfPlainSteps) {
     return torch::cross_entropy_loss(net->forward(batch["data"]), batch["target"]);
   };
   expect_same_bits(rows, convolutions, step);
-  expect_same_bits(rows, convolutions, step,
-                   {.device = "cpu",
-                    .mixed_precision = ta::MixedPrecision::kBf16,
-                    .channels_last = true});
+  expect_same_bits(
+      rows, convolutions, step,
+      {.device = "cpu", .mixed_precision = ta::MixedPrecision::kBf16, .channels_last = true});
 }
 
 struct TokensImpl : torch::nn::Module {
   TokensImpl() {
     embedding = register_module("embedding", torch::nn::Embedding(11, 8));
-    layer = register_module("layer", torch::nn::TransformerEncoderLayer(
-                                         torch::nn::TransformerEncoderLayerOptions(8, 2)
-                                             .dim_feedforward(16)
-                                             .dropout(0.1)));
+    layer = register_module(
+        "layer",
+        torch::nn::TransformerEncoderLayer(
+            torch::nn::TransformerEncoderLayerOptions(8, 2).dim_feedforward(16).dropout(0.1)));
     recurrent = register_module("recurrent", torch::nn::LSTM(8, 5));
     head = register_module("head", torch::nn::Linear(5, 11));
   }
@@ -134,19 +134,20 @@ TEST(HostCapturedSteps, OfATransformerWithARecurrentLayerGiveTheBitsOfPlainSteps
 }
 
 TEST(HostCapturedSteps, MayCheckpointActivationsAndChangeTensorsInPlace) {
-  expect_same_bits(tiny_batch(40), plain_net,
-                   [](torch::nn::Sequential& net, const ta::Batch& batch) {
-                     auto made = ta::checkpoint(
-                         [&](const torch::Tensor& x) { return net->forward(x).tanh(); },
-                         batch["data"]);
-                     auto apart = made - batch["target"];
-                     apart.unsqueeze_(0).transpose_(1, 2);
-                     const auto order = torch::randperm(3);
-                     return apart.squeeze(0).t().index({torch::indexing::Slice(), order})
-                         .square_()
-                         .mul_(2.0)
-                         .mean();
-                   });
+  expect_same_bits(
+      tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        auto made = ta::checkpoint([&](const torch::Tensor& x) { return net->forward(x).tanh(); },
+                                   batch["data"]);
+        auto apart = made - batch["target"];
+        apart.unsqueeze_(0).transpose_(1, 2);
+        const auto order = torch::randperm(3);
+        return apart.squeeze(0)
+            .t()
+            .index({torch::indexing::Slice(), order})
+            .square_()
+            .mul_(2.0)
+            .mean();
+      });
 }
 
 TEST(HostCapturedSteps, ReadTensorsThatAreConstant) {
@@ -213,17 +214,16 @@ TEST(HostCapturedSteps, ThatComputeOnTheirOwnAreRefused) {
       reason);
   // Counts.
   auto calls = std::make_shared<int>(0);
-  expect_refusal(
-      [calls](torch::nn::Sequential& net, const ta::Batch& batch) {
-        return squares(net, batch) * (1.0 / ++*calls);
-      },
-      reason);
+  expect_refusal([calls](torch::nn::Sequential& net,
+                         const ta::Batch& batch) { return squares(net, batch) * (1.0 / ++*calls); },
+                 reason);
 }
 
 // Operations of a program's own.
 void define_operations() {
   static const auto library = [] {
-    torch::Library made(torch::Library::DEF, "captured_step_tests", std::nullopt, __FILE__, __LINE__);
+    torch::Library made(torch::Library::DEF, "captured_step_tests", std::nullopt, __FILE__,
+                        __LINE__);
     made.def("positive(Tensor x, bool only) -> Tensor");
     made.impl("positive", torch::kCPU, [](const torch::Tensor& x, bool only) {
       return only ? x.masked_select(x > 0) : x.where(x > 0, 1);
@@ -257,9 +257,10 @@ torch::Tensor positive(const torch::Tensor& x, bool only) {
 }
 
 TEST(HostCapturedSteps, MayHaveOperationsOfAProgramsOwn) {
-  expect_same_bits(tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
-    return squares(net, batch) * positive(batch["data"], false).mean();
-  });
+  expect_same_bits(tiny_batch(40), plain_net,
+                   [](torch::nn::Sequential& net, const ta::Batch& batch) {
+                     return squares(net, batch) * positive(batch["data"], false).mean();
+                   });
 }
 
 TEST(HostCapturedSteps, OfOperationsWhoseResultsChangeTheirSizeEndTheRun) {
@@ -300,21 +301,23 @@ TEST(HostCapturedSteps, ThrowWhatTheirOperationsFind) {
 }
 
 TEST(HostCapturedSteps, MakeCopiesAnewThatAreMadeInInferenceMode) {
-  expect_same_bits(tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
-    torch::Tensor mask;
-    {
-      const c10::InferenceMode inference;
-      mask = (batch["data"] > 1.5).all(1, /*keepdim=*/true).logical_not().to(torch::kFloat);
-    }
-    return ((net->forward(batch["data"]) - batch["target"]).square() * mask.clone()).mean();
-  });
+  expect_same_bits(
+      tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
+        torch::Tensor mask;
+        {
+          const c10::InferenceMode inference;
+          mask = (batch["data"] > 1.5).all(1, /*keepdim=*/true).logical_not().to(torch::kFloat);
+        }
+        return ((net->forward(batch["data"]) - batch["target"]).square() * mask.clone()).mean();
+      });
 }
 
 TEST(HostCapturedSteps, MayChangeTheirBatchInPlace) {
-  expect_same_bits(tiny_batch(40), plain_net, [](torch::nn::Sequential& net, const ta::Batch& batch) {
-    const auto clamped = batch["data"].clamp_(-1, 1);
-    return (net->forward(clamped) - batch["target"]).square().mean();
-  });
+  expect_same_bits(tiny_batch(40), plain_net,
+                   [](torch::nn::Sequential& net, const ta::Batch& batch) {
+                     const auto clamped = batch["data"].clamp_(-1, 1);
+                     return (net->forward(clamped) - batch["target"]).square().mean();
+                   });
 }
 
 TEST(HostCapturedSteps, LeaveTensorsInMembersThatTheNextStepRenews) {
@@ -415,7 +418,8 @@ TEST(HostCapturedSteps, OverMemoryThatIsNotLibTorchsAreRefused) {
   expect_refusal(
       [](torch::nn::Sequential& net, const ta::Batch& batch) {
         const torch::NoGradGuard no_grad;
-        const auto scale = own_operation<torch::Tensor(const torch::Tensor&)>("one_number", batch["data"]);
+        const auto scale =
+            own_operation<torch::Tensor(const torch::Tensor&)>("one_number", batch["data"]);
         const torch::AutoGradMode with_graph(true);
         return (net->forward(batch["data"]) * scale).mean();
       },
@@ -437,9 +441,8 @@ TEST(HostCapturedSteps, ThrowTheProgramsOwnErrorsAlsoWhereTheyAreRecorded) {
 
 TEST(HostCapturedSteps, OfSeveralRanksAreRefused) {
   const auto errors = with_ranks(2, [](ta::Communicator& control, FakeNccl&) {
-    ta::World world{.gradients = control.duplicate(),
-                    .control = control.duplicate(),
-                    .is_callers = true};
+    ta::World world{
+        .gradients = control.duplicate(), .control = control.duplicate(), .is_callers = true};
     EXPECT_THAT(message_of<ta::ArgumentError>([&] {
                   ta::Accelerator accelerator(std::move(world),
                                               {.device = "cpu", .capture_graph = true});

@@ -87,11 +87,11 @@ struct AcceleratorOptions {
   /// deterministic shards, and not where ranks bring their own rows.
   Verdicts verdicts = Verdicts::kAuto;
 
-  /// Records what a step asks of the device once for each shape of a batch, and then does only that:
-  /// on a GPU by one call (CUDA graphs), on the CPU, in one process, kernel by kernel without all
-  /// that leads to them. Steps that a Trainer's subclass overrides run only while they are recorded,
-  /// `scheduler_step` excepted; events fire each time. For small models; see docs/performance.md
-  /// for what can't be recorded.
+  /// Records what a step asks of the device once for each shape of a batch, and then does only
+  /// that: on a GPU by one call (CUDA graphs), on the CPU, in one process, kernel by kernel without
+  /// all that leads to them. Steps that a Trainer's subclass overrides run only while they are
+  /// recorded, `scheduler_step` excepted; events fire each time. For small models; see
+  /// docs/performance.md for what can't be recorded.
   bool capture_graph = false;
 
   /// Lets several ranks of a host use one GPU; gradients are then added up in the host's memory.
@@ -316,9 +316,9 @@ class Accelerator {
   struct Reduction;
   struct Slot;  // of one optimizer
 
-  // Runs `step` of `owner`, all that a micro-batch at `position` has the device do, on `batch`. With
-  // AcceleratorOptions::capture_graph, and where it `may_capture`, what it asks of the device is
-  // recorded when it comes the second time, and replayed in its place for batches of the same
+  // Runs `step` of `owner`, all that a micro-batch at `position` has the device do, on `batch`.
+  // With AcceleratorOptions::capture_graph, and where it `may_capture`, what it asks of the device
+  // is recorded when it comes the second time, and replayed in its place for batches of the same
   // shape; the output's `outputs` are then written over by the next replay. Collective at a
   // window's end.
   using CapturedStep = std::function<StepOutput(const Batch&)>;
