@@ -29,7 +29,7 @@ c10::IValue with_tensors(const c10::IValue& value, const Change& change) {
   if (!value.isList()) return value;
   auto list = value.toList().copy();
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const c10::IValue element = list.get(i);
+    const c10::IValue& element = list.get(i);
     if (element.isTensor() && element.toTensor().defined()) list.set(i, change(element.toTensor()));
   }
   return list;
@@ -84,6 +84,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
 
   std::vector<c10::Storage> outside() const override {
     std::vector<c10::Storage> storages;
+    storages.reserve(outside_.size());
     for (const auto& [key, storage] : outside_) storages.push_back(storage);
     return storages;
   }
@@ -95,6 +96,7 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
       memory.emplace_back(bytes, bytes.clone());
     }
     std::vector<std::pair<at::Generator, at::Tensor>> random;
+    random.reserve(generators_.size());
     for (const auto& generator : generators_) random.emplace_back(generator, generator.get_state());
     return [memory = std::move(memory), random = std::move(random)] {
       for (const auto& [bytes, before] : memory) bytes.copy_(before);

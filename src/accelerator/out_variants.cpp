@@ -18,8 +18,8 @@ namespace {
 const std::vector<c10::OperatorName>& overloads_of(const std::string& name) {
   static const auto all = [] {
     std::unordered_map<std::string, std::vector<c10::OperatorName>> overloads;
-    for (auto& each : c10::Dispatcher::singleton().getAllOpNames()) {
-      overloads[each.name].push_back(std::move(each));
+    for (const auto& each : c10::Dispatcher::singleton().getAllOpNames()) {
+      overloads[each.name].push_back(each);
     }
     return overloads;
   }();
