@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/MemoryOverlap.h>
 
 #include <algorithm>
 #include <set>
-#include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "accelerator/device_graph.h"
+#include "accelerator/ivalue_tensors.h"
 #include "accelerator/operation_recorder.h"
 #include "accelerator/out_variants.h"
+#include "accelerator/recordable.h"
 #include "base/text.h"
 #include "torch_accelerated/base/error.h"
 
@@ -22,38 +22,12 @@ namespace {
 
 using torch::jit::Stack;
 
-/// `value` with each tensor in it replaced by what `change` makes of it.
-template <class Change>
-c10::IValue with_tensors(const c10::IValue& value, const Change& change) {
-  if (value.isTensor()) return value.toTensor().defined() ? change(value.toTensor()) : value;
-  if (!value.isList()) return value;
-  auto list = value.toList().copy();
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const c10::IValue& element = list.get(i);
-    if (element.isTensor() && element.toTensor().defined()) list.set(i, change(element.toTensor()));
-  }
-  return list;
-}
-
-template <class Body>
-void each_tensor(const c10::IValue& value, const Body& body) {
-  with_tensors(value, [&](const at::Tensor& tensor) {
-    body(tensor);
-    return tensor;
-  });
-}
-
 const void* memory_of(const at::Tensor& tensor) { return tensor.storage().unsafeGetStorageImpl(); }
 
 /// The same memory seen in the same way, whatever becomes of `tensor` itself.
 at::Tensor as_it_is(const at::Tensor& tensor) {
   return at::Tensor(tensor.unsafeGetTensorImpl()->shallow_copy_and_detach(
       /*version_counter=*/0, /*allow_tensor_metadata_change=*/false));
-}
-
-bool are_one(const at::Tensor& a, const at::Tensor& b) {
-  return memory_of(a) == memory_of(b) && a.storage_offset() == b.storage_offset() &&
-         a.sizes() == b.sizes() && a.strides() == b.strides();
 }
 
 /// A kernel's call.
@@ -114,15 +88,13 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
   void operate(const c10::OperatorHandle& operation, c10::DispatchKeySet keys,
                Stack& stack) override {
     const auto& schema = operation.schema();
-    const auto begin = stack.end() - static_cast<std::ptrdiff_t>(schema.arguments().size());
     KernelCall call{operation, keys, c10::GradMode::is_enabled(), {}, {}};
-    for (auto argument = begin; argument != stack.end(); ++argument) {
-      require_plain(operation, *argument);
-      note_outside(operation, *argument);
-      call.arguments.push_back(with_tensors(*argument, as_it_is));
+    const auto below = stack.size() - schema.arguments().size();
+    for (auto i = below; i < stack.size(); ++i) {
+      call.arguments.push_back(with_tensors(stack[i], as_it_is));
     }
-    refuse_values(call);
-    const auto below = stack.size() - call.arguments.size();
+    require_recordable(operation, call.arguments);
+    for (const auto& argument : call.arguments) note_outside(operation, argument);
     do_it(operation, keys, stack);
     const Stack results(stack.begin() + static_cast<std::ptrdiff_t>(below), stack.end());
     if (!makes_memory(call, results)) {
@@ -130,29 +102,14 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
       if (changes_memory(schema) || results.empty()) add(std::move(call));
       return;
     }
+    require_copyable(operation, results);
     for (const auto& result : results) {
-      require_plain(operation, result);
       each_tensor(result, [&](const at::Tensor& tensor) {
-        require_distinct(operation, tensor);
         own_.emplace(memory_of(tensor), tensor.storage());
       });
       call.results.push_back(with_tensors(result, as_it_is));
     }
     if (!schema.name().starts_with("aten::empty")) add(std::move(call));
-  }
-
-  static void require_plain(const c10::OperatorHandle& operation, const c10::IValue& value) {
-    each_tensor(value, [&](const at::Tensor& tensor) {
-      if (tensor.is_cpu() && tensor.layout() == at::kStrided && tensor.has_storage()) return;
-      throw CannotRecord(concat(operation.schema().name(),
-                                " has a tensor that is sparse, packed, or on another device"));
-    });
-  }
-
-  // A copy to it, element by element, wouldn't be one.
-  static void require_distinct(const c10::OperatorHandle& operation, const at::Tensor& result) {
-    if (at::has_internal_overlap(result) != at::MemOverlap::Yes) return;
-    throw CannotRecord(concat(operation.schema().name(), " gives a tensor that overlaps itself"));
   }
 
   // All that it is given from before the recording; a kernel may write to it whatever its schema
@@ -169,30 +126,6 @@ class HostGraph : public DeviceGraph, private OperationRecorder {
       }
       outside_.emplace(memory_of(tensor), storage);
     });
-  }
-
-  // Whether its results depend on numbers in more than their own numbers.
-  static void refuse_values(const KernelCall& call) {
-    const auto& name = call.operation.schema().name();
-    const auto& given = call.arguments;
-    // With which LibTorch's attention looks whether it is one of a sequence with itself.
-    if (name == "aten::equal" && are_one(given[0].toTensor(), given[1].toTensor())) return;
-    if (call.operation.hasTag(at::Tag::data_dependent_output)) {
-      throw CannotRecord(concat(name, " reads a number of a tensor"));
-    }
-    bool may_vary = call.operation.hasTag(at::Tag::dynamic_output_shape);
-    if (name == "aten::index") {
-      may_vary = false;
-      each_tensor(given[1], [&](const at::Tensor& indices) {
-        may_vary =
-            may_vary || indices.scalar_type() == at::kBool || indices.scalar_type() == at::kByte;
-      });
-    }
-    static const std::set<std::string> others{"aten::_pack_padded_sequence", "aten::resize_",
-                                              "aten::resize_as_", "aten::set_"};
-    if (may_vary || others.contains(name)) {
-      throw CannotRecord(concat(name, " makes tensors whose size may be another each time"));
-    }
   }
 
   // Results may be arguments, or views of them, which a schema only says that they can be.
