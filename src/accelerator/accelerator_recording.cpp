@@ -130,9 +130,8 @@ void Accelerator::keep_gradients(bool ends_window) {
 
 // On the CPU a step may do what isn't recorded, such as writing through a pointer. So for the batch
 // that comes after the recorded one a replay is compared, to the bit, with the step itself.
-// @return the step as it is recorded once more, which it is run for; what it leaves in the
-// program's
-//         hands lies where replays of this one write.
+// @return the step as that run of it is recorded: replays of this recording write where the program
+//         has been given tensors.
 std::shared_ptr<RecordedStep> Accelerator::prove(RecordedStep& recorded, const Batch& batch,
                                                  const WindowPosition& position,
                                                  const CapturedStep& step) {
