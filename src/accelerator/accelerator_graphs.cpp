@@ -7,10 +7,10 @@
 #include <bit>
 #include <utility>
 
-#include "accelerator/optimizer_tensors.h"
 #include "accelerator/reduction.h"
 #include "accelerator/step_graphs.h"
 #include "base/text.h"
+#include "core/gradient_of.h"
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/base/error.h"
 
@@ -192,10 +192,13 @@ std::string Accelerator::graph_key(const void* owner, const Batch& batch,
   for (const auto& [optimizer, slot] : reduction_->slots) {
     key.add(slot.window.progress(), position.is_last);
     // A backward adds to gradients where they lie.
-    for (const auto& parameter : parameters_of(*optimizer)) {
-      const auto& gradient = parameter.grad();
-      if (gradient.defined() && !is_plain(gradient)) return {};
-      key.add(gradient.defined() ? reinterpret_cast<std::uintptr_t>(gradient.const_data_ptr()) : 0);
+    for (const auto& group : optimizer->param_groups()) {
+      for (const auto& parameter : group.params()) {
+        const auto& gradient = gradient_of(parameter);
+        if (gradient.defined() && !is_plain(gradient)) return {};
+        key.add(gradient.defined() ? reinterpret_cast<std::uintptr_t>(gradient.const_data_ptr())
+                                   : 0);
+      }
     }
   }
   return key.bytes();

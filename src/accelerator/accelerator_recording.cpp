@@ -10,6 +10,7 @@
 #include "accelerator/same_bits.h"
 #include "accelerator/step_graphs.h"
 #include "base/text.h"
+#include "core/gradient_of.h"
 #include "torch_accelerated/accelerator/accelerator.h"
 #include "torch_accelerated/base/error.h"
 
@@ -123,7 +124,7 @@ void Accelerator::keep_gradients(bool ends_window) {
   }
   leave_to_replay([&gradients = reduction_->recording->gradients] {
     for (const auto& [parameter, gradient] : gradients) {
-      if (!parameter.grad().is_same(gradient)) parameter.mutable_grad() = gradient;
+      if (!gradient_of(parameter).is_same(gradient)) parameter.mutable_grad() = gradient;
     }
   });
 }

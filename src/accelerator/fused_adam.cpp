@@ -53,7 +53,7 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
     }
     auto& call = calls.of(kept != nullptr ? kept->step() : 0, parameter);
     call.parameters.push_back(parameter);
-    call.gradients.push_back(parameter.grad());
+    call.gradients.push_back(gradient_of(parameter));
     return true;
   }
 

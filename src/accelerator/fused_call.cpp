@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "accelerator/fused_call.h"
 
+#include "core/gradient_of.h"
+
 namespace torch_accelerated {
 
 FusedCall& FusedCalls::of(std::int64_t step, const at::Tensor& parameter) {
@@ -32,8 +34,8 @@ bool lies_alike(const at::Tensor& other, const at::Tensor& parameter) {
       other.sizes() != parameter.sizes()) {
     return false;
   }
-  return (other.is_contiguous() && parameter.is_contiguous()) ||
-         other.strides() == parameter.strides();
+  return other.strides() == parameter.strides() ||
+         (other.is_contiguous() && parameter.is_contiguous());
 }
 
 bool lay_out_alike(at::Tensor& kept, const at::Tensor& parameter) {
@@ -52,7 +54,7 @@ bool fits_fused_kernels(const at::Tensor& parameter) {
   const bool known = dtype == at::kFloat || dtype == at::kDouble ||
                      (parameter.is_cuda() && (dtype == at::kHalf || dtype == at::kBFloat16));
   return known && (parameter.is_cpu() || parameter.is_cuda()) &&
-         parameter.is_non_overlapping_and_dense() && lies_alike(parameter.grad(), parameter);
+         parameter.is_non_overlapping_and_dense() && lies_alike(gradient_of(parameter), parameter);
 }
 
 }  // namespace torch_accelerated

@@ -25,7 +25,7 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
     // The kernel is told for all of a call whether the momentum begins.
     auto& call = calls.of(has_momentum && kept == nullptr ? 0 : 1, parameter);
     call.parameters.push_back(parameter);
-    call.gradients.push_back(parameter.grad());
+    call.gradients.push_back(gradient_of(parameter));
     if (kept != nullptr) call.first.push_back(kept->momentum_buffer());
     return true;
   }

@@ -18,6 +18,7 @@
 #include "accelerator/fused_call.h"
 #include "accelerator/fused_step.h"
 #include "accelerator/host_numbers.h"
+#include "core/gradient_of.h"
 #include "core/host_scalar.h"
 #include "torch_accelerated/base/error.h"
 
@@ -168,7 +169,7 @@ class GroupedStep : public FusedStep {
     calls_.resize(groups.size());
     for (std::size_t i = 0; i < groups.size(); ++i) {
       for (const auto& parameter : groups[i].params()) {
-        if (!parameter.grad().defined()) continue;
+        if (!gradient_of(parameter).defined()) continue;
         if (!fits_fused_kernels(parameter) || !add(parameter, groups[i], calls_[i])) return false;
         if (suppressed.defined() && suppressed.device() != parameter.device()) return false;
       }
