@@ -72,6 +72,22 @@ TEST(CapturedSteps, IncludeWhatRanksAddUpWhileTheBackwardGoesOn) {
   EXPECT_TRUE(equal_bits(*captured[1], *plain[0]));
 }
 
+// What two ranks say in their logs, each of which trains `nets`' one of its own by `train`.
+template <class Net, class Train>
+std::string log_of_two_ranks(std::vector<Net>& nets, const Train& train) {
+  testing::internal::CaptureStderr();
+  const auto errors = with_ranks(2, [&](ta::Communicator& control, FakeNccl& nccl) {
+    auto options = options_of(true);
+    options.overlap = ta::Overlap::kOff;
+    ta::World world{
+        .gradients = over_fake(control, nccl), .control = control.duplicate(), .is_callers = true};
+    ta::Accelerator accelerator(std::move(world), options);
+    train(accelerator, nets[static_cast<std::size_t>(control.rank())]);
+  });
+  EXPECT_THAT(errors, testing::Each(IsEmpty()));
+  return testing::internal::GetCapturedStderr();
+}
+
 /// Rows that one rank pads to another length in each batch.
 struct PaddedRows {
   std::int64_t size() const { return 160; }
@@ -89,22 +105,13 @@ struct PaddedRows {
 TEST(CapturedSteps, OfRanksWhoseShapesDifferRunAsTheyAreAndTheLogSaysWhy) {
   const FakeGraphs graphs;
   std::vector<torch::nn::Sequential> nets{tiny_net(), tiny_net()};
-  testing::internal::CaptureStderr();
-  const auto errors = with_ranks(2, [&](ta::Communicator& control, FakeNccl& nccl) {
-    auto options = options_of(true);
-    options.overlap = ta::Overlap::kOff;
-    ta::World world{
-        .gradients = over_fake(control, nccl), .control = control.duplicate(), .is_callers = true};
-    ta::Accelerator accelerator(std::move(world), options);
-    auto& net = nets[static_cast<std::size_t>(control.rank())];
+  const auto log = log_of_two_ranks(nets, [](ta::Accelerator& accelerator, auto& net) {
     auto optimizer = adamw(net);
     CountingTrainer trainer(net, optimizer, accelerator);
-    const PaddedRows rows{control.rank() == 1 ? std::make_shared<std::int64_t>(0) : nullptr};
+    const PaddedRows rows{accelerator.rank() == 1 ? std::make_shared<std::int64_t>(0) : nullptr};
     trainer.train(rows, {.num_epochs = 1, .per_device_batch_size = 4});
   });
-  EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              HasSubstr("the batches of some ranks come in shapes"));
-  EXPECT_THAT(errors, testing::Each(IsEmpty()));
+  EXPECT_THAT(log, HasSubstr("the batches of some ranks come in shapes"));
   EXPECT_EQ(graphs.replayed(), 0);
   EXPECT_TRUE(equal_bits(*nets[0], *nets[1]));
 }
@@ -124,21 +131,12 @@ TORCH_MODULE(WithUnused);
 TEST(CapturedSteps, WithoutSomeGradientsRunAsTheyAreOnSeveralRanksAndTheLogSaysWhy) {
   const FakeGraphs graphs;
   std::vector<WithUnused> nets{WithUnused(), WithUnused()};
-  testing::internal::CaptureStderr();
-  const auto errors = with_ranks(2, [&](ta::Communicator& control, FakeNccl& nccl) {
-    auto options = options_of(true);
-    options.overlap = ta::Overlap::kOff;
-    ta::World world{
-        .gradients = over_fake(control, nccl), .control = control.duplicate(), .is_callers = true};
-    ta::Accelerator accelerator(std::move(world), options);
-    auto& net = nets[static_cast<std::size_t>(control.rank())];
+  const auto log = log_of_two_ranks(nets, [](ta::Accelerator& accelerator, auto& net) {
     torch::optim::SGD optimizer(net->parameters(), kRate);
     ta::Trainer trainer(net, torch::nn::MSELoss(), optimizer, ta::CallbackList(), &accelerator);
     trainer.train(tiny_batch(40), three_epochs());
   });
-  EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              HasSubstr("a parameter got no gradient on this rank"));
-  EXPECT_THAT(errors, testing::Each(IsEmpty()));
+  EXPECT_THAT(log, HasSubstr("a parameter got no gradient on this rank"));
   EXPECT_EQ(graphs.recorded(), 0);
 }
 

@@ -1,76 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Captured steps on the CPU: what the library records of a step there, and what it refuses.
-#include <torch/library.h>
-
-#include <string>
-
-#include "support/captured_steps.h"
-#include "support/fake_nccl.h"
+// Steps that are captured on the CPU give the bits of steps that run as they are.
+#include "support/host_captured_steps.h"
 
 namespace tests::host_captured_step_test {
 namespace {
 
 using namespace captured;
-using testing::AllOf;
-using testing::HasSubstr;
-
-/// What it computes of a batch, `step`, is the loss.
-class Trained : public CountingTrainer {
- public:
-  using Step = std::function<torch::Tensor(torch::nn::Sequential&, const ta::Batch&)>;
-
-  Trained(torch::nn::Sequential net, torch::optim::Optimizer& optimizer,
-          ta::Accelerator& accelerator, Step step)
-      : CountingTrainer(net, optimizer, accelerator), net_(net), step_(std::move(step)) {}
-
- protected:
-  ta::StepOutput calculate_train_batch_loss(const ta::Batch& batch) override {
-    ++steps;
-    return {step_(net_, batch), {}, {}};
-  }
-
- private:
-  torch::nn::Sequential net_;
-  Step step_;
-};
-
-struct Result {
-  torch::nn::Sequential net;
-  int steps;
-};
-
-Result trained(bool capture, const ta::Batch& rows, MakeNet make_net, const Trained::Step& step,
-               ta::AcceleratorOptions options = {.device = "cpu"}) {
-  torch::manual_seed(5);
-  options.capture_graph = capture;
-  ta::Accelerator accelerator(options);
-  Result result{make_net(), 0};
-  auto optimizer = nesterov(result.net);
-  Trained trainer(result.net, optimizer, accelerator, step);
-  trainer.train(rows, {.num_epochs = 3, .per_device_batch_size = 4});
-  result.steps = trainer.steps;
-  return result;
-}
-
-void expect_same_bits(const ta::Batch& rows, MakeNet make_net, const Trained::Step& step,
-                      const ta::AcceleratorOptions& options = {.device = "cpu"}) {
-  const auto plain = trained(false, rows, make_net, step, options);
-  const auto captured = trained(true, rows, make_net, step, options);
-  // The first update and one more as they are, one recorded, one to prove the recording.
-  EXPECT_EQ(captured.steps, 4);
-  EXPECT_TRUE(equal_bits(*captured.net, *plain.net));
-}
-
-void expect_refusal(const Trained::Step& step, const std::string& reason) {
-  EXPECT_THAT(
-      message_of<ta::ArgumentError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
-      AllOf(HasSubstr("capture_graph: the step can't be captured: "), HasSubstr(reason),
-            HasSubstr("or set capture_graph to false")));
-}
-
-torch::Tensor squares(torch::nn::Sequential& net, const ta::Batch& batch) {
-  return torch::mse_loss(net->forward(batch["data"]), batch["target"]);
-}
 
 torch::nn::Sequential convolutions() {
   const ta::SeedScope scope(4);
@@ -160,116 +95,11 @@ TEST(HostCapturedSteps, ReadTensorsThatAreConstant) {
                    });
 }
 
-TEST(HostCapturedSteps, ThatReadANumberAreRefused) {
-  expect_refusal(
-      [](torch::nn::Sequential& net, const ta::Batch& batch) {
-        const auto loss = squares(net, batch);
-        return loss * (loss.item<double>() > 1 ? 0.5 : 1.0);
-      },
-      "aten::_local_scalar_dense reads a number of a tensor");
-}
-
-TEST(HostCapturedSteps, WhoseTensorsHaveNoFixedSizeAreRefused) {
-  const auto chosen = [](torch::nn::Sequential& net, const ta::Batch& batch) {
-    const auto apart = net->forward(batch["data"]) - batch["target"];
-    return apart.index({apart.detach() > 0}).sum() + 0 * apart.sum();
-  };
-  expect_refusal(chosen, "aten::index makes tensors whose size may be another each time");
-}
-
-TEST(HostCapturedSteps, ThatComputeOnTheirOwnAreRefused) {
-  const std::string reason = "it does something else than a replay";
-  // Goes by a number that it reads through a pointer.
-  expect_refusal(
-      [](torch::nn::Sequential& net, const ta::Batch& batch) {
-        const double factor = batch["data"].const_data_ptr<float>()[0];
-        return squares(net, batch) * factor;
-      },
-      reason);
-  // Makes a tensor by itself.
-  expect_refusal(
-      [](torch::nn::Sequential& net, const ta::Batch& batch) {
-        auto mine = torch::empty({3});
-        for (int i = 0; i < 3; ++i) mine[i] = batch["data"].const_data_ptr<float>()[i];
-        return (net->forward(batch["data"]) * mine).square().mean();
-      },
-      reason);
-  // Changes what LibTorch has computed.
-  expect_refusal(
-      [](torch::nn::Sequential& net, const ta::Batch& batch) {
-        auto made = net->forward(batch["data"]) - batch["target"];
-        const auto weights = torch::ones({3});
-        weights.mutable_data_ptr<float>()[0] = std::abs(batch["data"].const_data_ptr<float>()[0]);
-        return (made.square() * weights).mean();
-      },
-      reason);
-  // Sets the random generator back.
-  expect_refusal(
-      [](torch::nn::Sequential& net, const ta::Batch& batch) {
-        const auto made = ta::checkpoint(
-            [&](const torch::Tensor& x) { return torch::dropout(net->forward(x), 0.5, true); },
-            batch["data"]);
-        return torch::mse_loss(made, batch["target"]);
-      },
-      reason);
-  // Counts.
-  auto calls = std::make_shared<int>(0);
-  expect_refusal([calls](torch::nn::Sequential& net,
-                         const ta::Batch& batch) { return squares(net, batch) * (1.0 / ++*calls); },
-                 reason);
-}
-
-// Operations of a program's own.
-void define_operations() {
-  static const auto library = [] {
-    torch::Library made(torch::Library::DEF, "captured_step_tests", std::nullopt, __FILE__,
-                        __LINE__);
-    made.def("positive(Tensor x, bool only) -> Tensor");
-    made.impl("positive", torch::kCPU, [](const torch::Tensor& x, bool only) {
-      return only ? x.masked_select(x > 0) : x.where(x > 0, 1);
-    });
-    made.def("count(Tensor x, Tensor calls) -> Tensor");  // which it changes all the same
-    made.impl("count", torch::kCPU, [](const torch::Tensor& x, torch::Tensor calls) {
-      calls.add_(1);
-      return x.clone();
-    });
-    made.def("look_at(Tensor x, Tensor calls) -> ()");
-    made.impl("look_at", torch::kCPU,
-              [](const torch::Tensor&, torch::Tensor calls) { calls.add_(1); });
-    made.def("one_number(Tensor x) -> Tensor");
-    made.impl("one_number", torch::kCPU,
-              [](const torch::Tensor& x) { return x.sum().expand({4, 3}); });
-    return made;
-  }();
-}
-
-template <class Signature, class... Arguments>
-auto own_operation(const std::string& name, Arguments&&... arguments) {
-  define_operations();
-  return c10::Dispatcher::singleton()
-      .findSchemaOrThrow(("captured_step_tests::" + name).c_str(), "")
-      .template typed<Signature>()
-      .call(std::forward<Arguments>(arguments)...);
-}
-
-torch::Tensor positive(const torch::Tensor& x, bool only) {
-  return own_operation<torch::Tensor(const torch::Tensor&, bool)>("positive", x, only);
-}
-
 TEST(HostCapturedSteps, MayHaveOperationsOfAProgramsOwn) {
   expect_same_bits(tiny_batch(40), plain_net,
                    [](torch::nn::Sequential& net, const ta::Batch& batch) {
                      return squares(net, batch) * positive(batch["data"], false).mean();
                    });
-}
-
-TEST(HostCapturedSteps, OfOperationsWhoseResultsChangeTheirSizeEndTheRun) {
-  const auto step = [](torch::nn::Sequential& net, const ta::Batch& batch) {
-    return squares(net, batch) * positive(batch["data"], true).mean();
-  };
-  EXPECT_THAT(message_of<ta::StateError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
-              AllOf(HasSubstr("capture_graph: captured_step_tests::positive gave a tensor of ["),
-                    HasSubstr("when the step was captured; set capture_graph to false")));
 }
 
 TEST(HostCapturedSteps, CallOperationsThatChangeTensorsAsOftenAsPlainSteps) {
@@ -286,18 +116,6 @@ TEST(HostCapturedSteps, CallOperationsThatChangeTensorsAsOftenAsPlainSteps) {
   expect_same_bits(tiny_batch(40), plain_net, step);
   EXPECT_EQ(counted.item<int>(), 2 * 30);  // of a plain run and a captured one
   EXPECT_EQ(looked.item<int>(), 2 * 30);
-}
-
-TEST(HostCapturedSteps, ThrowWhatTheirOperationsFind) {
-  auto rows = tiny_batch(40);
-  rows["data"][39][0] = -100.0F;
-  const auto step = [](torch::nn::Sequential& net, const ta::Batch& batch) {
-    const auto matrix = torch::eye(2) * (batch["data"].sum() + 50);
-    return squares(net, batch) + torch::linalg_cholesky(matrix.detach()).sum();
-  };
-  for (const bool capture : {false, true}) {
-    EXPECT_ANY_THROW(trained(capture, rows, plain_net, step)) << capture;
-  }
 }
 
 TEST(HostCapturedSteps, MakeCopiesAnewThatAreMadeInInferenceMode) {
@@ -385,71 +203,6 @@ TEST(HostCapturedSteps, SeeParametersThatNoOptimizerHasWhenTheyMove) {
     EXPECT_EQ(trainer.steps < 12, capture);
   }
   EXPECT_TRUE(equal_bits(*nets[0], *nets[1]));
-}
-
-TEST(HostCapturedSteps, ThatWriteToABufferByAPointerAreRefused) {
-  struct CountingImpl : torch::nn::Module {
-    torch::Tensor calls = register_buffer("calls", torch::zeros({1}));
-    torch::Tensor forward(const torch::Tensor& x) {
-      calls.mutable_data_ptr<float>()[0] += 1;
-      return x;
-    }
-  };
-  EXPECT_THAT(message_of<ta::ArgumentError>([&] {
-                trained(
-                    true, tiny_batch(40),
-                    +[] {
-                      return torch::nn::Sequential(std::make_shared<CountingImpl>(),
-                                                   torch::nn::Linear(4, 3));
-                    },
-                    squares);
-              }),
-              HasSubstr("it does something else than a replay"));
-}
-
-TEST(HostCapturedSteps, OverMemoryThatIsNotLibTorchsAreRefused) {
-  std::vector<float> sums(3);
-  expect_refusal(
-      [&](torch::nn::Sequential& net, const ta::Batch& batch) {
-        torch::from_blob(sums.data(), {3}).add_(batch["target"].mean(0));
-        return squares(net, batch);
-      },
-      "has a tensor over memory that isn't LibTorch's, as from_blob makes it: clone() it");
-  expect_refusal(
-      [](torch::nn::Sequential& net, const ta::Batch& batch) {
-        const torch::NoGradGuard no_grad;
-        const auto scale =
-            own_operation<torch::Tensor(const torch::Tensor&)>("one_number", batch["data"]);
-        const torch::AutoGradMode with_graph(true);
-        return (net->forward(batch["data"]) * scale).mean();
-      },
-      "captured_step_tests::one_number gives a tensor that overlaps itself");
-}
-
-TEST(HostCapturedSteps, ThrowTheProgramsOwnErrorsAlsoWhereTheyAreRecorded) {
-  for (const int at : {2, 3, 4}) {  // as it is, recorded, proved
-    int calls = 0;
-    const auto step = [&](torch::nn::Sequential& net, const ta::Batch& batch) {
-      if (++calls == at) throw std::out_of_range("of the test");
-      return squares(net, batch);
-    };
-    EXPECT_THAT(
-        message_of<ta::UserCodeError>([&] { trained(true, tiny_batch(40), plain_net, step); }),
-        testing::EndsWith(": of the test"));
-  }
-}
-
-TEST(HostCapturedSteps, OfSeveralRanksAreRefused) {
-  const auto errors = with_ranks(2, [](ta::Communicator& control, FakeNccl&) {
-    ta::World world{
-        .gradients = control.duplicate(), .control = control.duplicate(), .is_callers = true};
-    EXPECT_THAT(message_of<ta::ArgumentError>([&] {
-                  ta::Accelerator accelerator(std::move(world),
-                                              {.device = "cpu", .capture_graph = true});
-                }),
-                HasSubstr("as those of several ranks on the CPU"));
-  });
-  EXPECT_THAT(errors, testing::Each(testing::IsEmpty()));
 }
 
 }  // namespace
