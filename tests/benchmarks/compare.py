@@ -11,23 +11,17 @@ the tables say why.
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import random
 import statistics
-import struct
-import subprocess
 import sys
-import tempfile
-import termios
-import threading
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from contender_process import Contenders
+from contender_rows import LARGE_MODELS, all_rows, rows_on_gpu
 from report import print_result, result_of
 
 
@@ -47,168 +41,6 @@ SIZES = {
     "resnet50": Size(updates=50, warm_up=10, once=4, rounds=7),
     "gpt2": Size(updates=30, warm_up=10, once=4, rounds=7),
 }
-LARGE_MODELS = ("resnet50", "gpt2")  # for a GPU
-LIBRARIES = (
-    "PyTorch",
-    "torch-compile",
-    "pytorch-accelerated",
-    "pytorch-accelerated-without-bar",
-    "accelerate",
-    "lightning",
-    "lightning-without-bar",
-    "ignite",
-)
-PYTHON_CONTENDERS = Path(__file__).with_name("python_contenders.py")
-
-
-class Kind(NamedTuple):
-    """Of a process."""
-
-    language: str
-    threads: int
-    terminal: bool
-
-
-class Row(NamedTuple):
-    kind: Kind
-    contender: str
-    data: str
-
-    def baseline(self, contender="hand-written"):
-        return Row(self.kind._replace(language="C++"), contender, self.data)
-
-    def fused_baseline(self):
-        """That of Trainers, which step by ATen's fused kernels."""
-        return self.baseline("hand-written-fused")
-
-    def is_trainer(self):
-        return self.contender.startswith("Trainer")
-
-
-def rows_of(kind, contenders, data_paths):
-    return [Row(kind, c, data) for c in contenders for data in data_paths]
-
-
-def rows_of_mlp_alone(with_python):
-    """LibTorch's own loader, and what drawing the bar costs."""
-    plain, terminal = Kind("C++", 1, False), Kind("C++", 1, True)
-    data_paths = ("premade", "dataset")
-    rows = [Row(plain, "torch::data", "dataset")]
-    rows += rows_of(terminal, ("hand-written", "hand-written-fused", "Trainer"), data_paths)
-    if with_python:
-        rows += rows_of(
-            terminal._replace(language="Python"), ("pytorch-accelerated",), data_paths
-        )
-    return rows
-
-
-def rows_on_gpu(with_python):
-    """With one thread of the host; batches are on the GPU, and the loss is read in the end."""
-    kind = Kind("C++", 1, False)
-    contenders = ("hand-written", "hand-written-fused", "Trainer", "Trainer-fastest")
-    rows = rows_of(kind, contenders, ("premade",))
-    if with_python:
-        libraries = ("PyTorch-fastest", *LIBRARIES)
-        rows += rows_of(kind._replace(language="Python"), libraries, ("premade",))
-    return rows
-
-
-def all_rows(model, with_python):
-    by_hand = ["hand-written", "hand-written-fused"]
-    trainers = ["Trainer"]
-    data_paths = ("premade", "dataset")
-    if model in ("mlp", "convolutional"):
-        trainers.append("Trainer-fastest")  # which has no option more with the others
-    if model in ("convolutional", "transformer"):
-        trainers.append("Trainer-bf16")
-    if model != "mlp":
-        data_paths = ("premade",)
-    rows = []
-    for threads in (1, 2)[: os.cpu_count()]:
-        kind = Kind("C++", threads, False)
-        rows += rows_of(kind, by_hand, data_paths)
-        # Of large tensors a Trainer has the process keep the memory, and a loop by hand doesn't. The
-        # MLP has none, and its differences are so small that they are only seen within a process.
-        own = kind if model == "mlp" else kind._replace(language="C++, Trainer")
-        rows += rows_of(own, trainers, data_paths)
-        if with_python:
-            rows += rows_of(kind._replace(language="Python"), LIBRARIES, data_paths)
-    return rows + (rows_of_mlp_alone(with_python) if model == "mlp" else [])
-
-
-class Contenders:
-    """A process that runs contenders when told to."""
-
-    def __init__(self, kind, options):
-        python = [options.python, "-B", str(PYTHON_CONTENDERS)]
-        self.program = python if kind.language == "Python" else [options.program]
-        self.program += [options.model, options.device]
-        self.kind = kind
-        reading, writing = os.pipe()
-        self.errors = tempfile.TemporaryFile()
-        stderr = self.open_terminal() if kind.terminal else self.errors
-        threads = {name: str(kind.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        gpus = {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
-        self.started_ns = time.monotonic_ns()
-        self.process = subprocess.Popen(
-            self.program + [str(writing)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=[writing],
-            env=os.environ | threads | gpus,
-            text=True,
-        )
-        os.close(writing)
-        if kind.terminal:
-            os.close(stderr)
-        self.replies = os.fdopen(reading)
-
-    def open_terminal(self):
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-
-        def drain():
-            with contextlib.suppress(OSError), os.fdopen(ours, "rb", buffering=0) as shown:
-                while shown.read(65536):
-                    pass
-
-        threading.Thread(target=drain, daemon=True).start()
-        return theirs
-
-    def ask(self, question):
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(question + "\n")
-            self.process.stdin.flush()
-        reply = self.replies.readline()
-        if reply:
-            return json.loads(reply)
-        self.process.wait()
-        self.errors.seek(0)
-        sys.exit(
-            f"{' '.join(self.program)} ended with status {self.process.returncode} at "
-            f"'{question}': {self.errors.read().decode(errors='replace').strip()}"
-        )
-
-    def run(self, contender, data, updates, warm_up):
-        return self.ask(f"{contender} {data} {warm_up} {updates}")
-
-    def versions(self):
-        versions = self.ask("versions")
-        threads = versions.pop("threads")
-        if threads != self.kind.threads:
-            sys.exit(f"{self.program[0]} has {threads} threads, asked for {self.kind.threads}")
-        return versions
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
-        self.replies.close()
-        self.errors.close()
 
 
 class Benchmark:
