@@ -154,7 +154,8 @@ Batch Accelerator::to_device(Batch batch) const {
     batch = batch.to(device_, /*non_blocking=*/!device_.is_cpu());
     break;
   }
-  return options_.channels_last ? in_channels_last(std::move(batch)) : batch;
+  if (options_.channels_last) return in_channels_last(std::move(batch));
+  return batch;
 }
 
 Accelerator::Slot& Accelerator::slot_of(const torch::optim::Optimizer& optimizer) {

@@ -52,46 +52,49 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
       return false;
     }
     auto& call = calls.of(kept != nullptr ? kept->step() : 0, parameter);
-    call.parameters.push_back(parameter);
+    call.parameters.add(parameter);
     call.gradients.push_back(gradient_of(parameter));
     return true;
   }
 
   void launch(FusedCall& call, OptimizerParamGroup& group) override {
     const auto& options = static_cast<const Options&>(group.options());
-    for (const auto& parameter : call.parameters) {
+    const auto parameters = call.parameters.all();
+    for (const auto& parameter : parameters) {
       kept_or_made(parameter, options).step(call.step + 1);
     }
     // All tensors of a call have made the same steps, so that one count serves them.
     auto count = at::full({}, static_cast<double>(call.step + 1),
-                          call.parameters.front().options().dtype(at::kFloat));
+                          parameters.front().options().dtype(at::kFloat));
     if (!not_taken_.defined()) not_taken_ = at::zeros_like(count);
     if (!unheard_.empty() && call.step > 0) count -= not_taken_;
-    launch(call, options, rate_for(call.parameters.front(), options.lr()), count);
+    launch(call, options, rate_for(parameters.front(), options.lr()), count);
   }
 
   void launch_recorded(FusedCall& call, OptimizerParamGroup& group, const at::Tensor& rate,
                        HostNumbers& numbers) override {
-    const auto made = numbers.add([this, parameter = call.parameters.front()] {
+    const auto made = numbers.add([this, parameter = call.parameters.all().front()] {
       return static_cast<double>(kept_of<ParamState>(this->optimizer(), parameter)->step() + 1);
     });
-    recorded_.insert(call.parameters);
+    recorded_.insert(call.parameters.all().vec());
     launch(call, static_cast<const Options&>(group.options()), rate,
            made.to(at::kFloat) - not_taken_);
   }
 
   template <class Rate>
   void launch(FusedCall& call, const Options& options, const Rate& rate, const at::Tensor& count) {
-    for (const auto& parameter : call.parameters) {
+    const auto parameters = call.parameters.all();
+    for (const auto& parameter : parameters) {
       const auto& kept = *kept_of<ParamState>(this->optimizer(), parameter);
-      call.first.push_back(kept.exp_avg());
-      call.second.push_back(kept.exp_avg_sq());
-      if (options.amsgrad()) call.largest.push_back(kept.max_exp_avg_sq());
+      call.first.add(kept.exp_avg());
+      call.second.add(kept.exp_avg_sq());
+      if (options.amsgrad()) call.largest.add(kept.max_exp_avg_sq());
     }
-    const std::vector<at::Tensor> counts(call.parameters.size(), count);
-    Types::launch(call.parameters, call.gradients, call.first, call.second, call.largest, counts,
-                  rate, std::get<0>(options.betas()), std::get<1>(options.betas()),
-                  options.weight_decay(), options.eps(), options.amsgrad(), /*maximize=*/false,
+    const std::vector<at::Tensor> counts(parameters.size(), count);
+    Types::launch(parameters, call.gradients, call.first.all(), call.second.all(),
+                  call.largest.all(), counts, rate, std::get<0>(options.betas()),
+                  std::get<1>(options.betas()), options.weight_decay(), options.eps(),
+                  options.amsgrad(), /*maximize=*/false,
                   /*grad_scale=*/std::nullopt, this->flag());
   }
 
@@ -99,7 +102,7 @@ class FusedAdam final : public GroupedStep<typename Types::Optimizer> {
     auto& keys = unheard_.emplace_back();
     for (auto& of_group : calls) {
       for (const auto& call : of_group.all()) {
-        for (const auto& parameter : call.parameters) {
+        for (const auto& parameter : call.parameters.all()) {
           keys.push_back(parameter.unsafeGetTensorImpl());
         }
       }

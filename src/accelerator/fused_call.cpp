@@ -4,11 +4,35 @@
 #include "core/gradient_of.h"
 
 namespace torch_accelerated {
+namespace {
+
+// By a loop, as most have a dimension or two: comparing ranges of numbers ends in memcmp.
+bool are_equal(at::IntArrayRef a, at::IntArrayRef b) {
+  bool equal = a.size() == b.size();
+  for (std::size_t i = 0; equal && i < a.size(); ++i) equal = a[i] == b[i];
+  return equal;
+}
+
+bool is_alike(const at::Tensor& other, const at::Tensor& parameter) {
+  return other.defined() && other.layout() == at::kStrided && other.dtype() == parameter.dtype() &&
+         other.device() == parameter.device() && are_equal(other.sizes(), parameter.sizes());
+}
+
+}  // namespace
+
+void FusedCalls::begin() noexcept {
+  used_ = 0;
+  for (auto& call : calls_) {
+    for (auto* tensors : {&call.parameters, &call.first, &call.second, &call.largest}) {
+      tensors->begin();
+    }
+  }
+}
 
 FusedCall& FusedCalls::of(std::int64_t step, const at::Tensor& parameter) {
   for (auto& call : all()) {
-    const auto& like = call.parameters.front();
-    if (call.step == step && like.scalar_type() == parameter.scalar_type() &&
+    const auto& like = call.parameters.all().front();
+    if (call.step == step && like.dtype() == parameter.dtype() &&
         like.device() == parameter.device()) {
       return call;
     }
@@ -18,32 +42,24 @@ FusedCall& FusedCalls::of(std::int64_t step, const at::Tensor& parameter) {
   return calls_[used_++];
 }
 
-void FusedCalls::clear() noexcept {
-  for (auto& call : all()) {
-    for (auto* tensors :
-         {&call.parameters, &call.gradients, &call.first, &call.second, &call.largest}) {
-      tensors->clear();
+void FusedCalls::end() noexcept {
+  calls_.resize(used_);
+  for (auto& call : calls_) {
+    call.gradients.clear();
+    for (auto* tensors : {&call.parameters, &call.first, &call.second, &call.largest}) {
+      tensors->end();
     }
   }
-  used_ = 0;
 }
 
 bool lies_alike(const at::Tensor& other, const at::Tensor& parameter) {
-  if (!other.defined() || other.layout() != at::kStrided ||
-      other.scalar_type() != parameter.scalar_type() || other.device() != parameter.device() ||
-      other.sizes() != parameter.sizes()) {
-    return false;
-  }
-  return other.strides() == parameter.strides() ||
-         (other.is_contiguous() && parameter.is_contiguous());
+  return is_alike(other, parameter) && (are_equal(other.strides(), parameter.strides()) ||
+                                        (other.is_contiguous() && parameter.is_contiguous()));
 }
 
 bool lay_out_alike(at::Tensor& kept, const at::Tensor& parameter) {
   if (lies_alike(kept, parameter)) return true;
-  if (!kept.defined() || kept.layout() != at::kStrided || kept.sizes() != parameter.sizes() ||
-      kept.scalar_type() != parameter.scalar_type() || kept.device() != parameter.device()) {
-    return false;
-  }
+  if (!is_alike(kept, parameter)) return false;
   kept = at::empty_like(parameter).copy_(kept);
   return true;
 }

@@ -24,9 +24,9 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
     if (kept != nullptr && !lay_out_alike(kept->momentum_buffer(), parameter)) return false;
     // The kernel is told for all of a call whether the momentum begins.
     auto& call = calls.of(has_momentum && kept == nullptr ? 0 : 1, parameter);
-    call.parameters.push_back(parameter);
+    call.parameters.add(parameter);
     call.gradients.push_back(gradient_of(parameter));
-    if (kept != nullptr) call.first.push_back(kept->momentum_buffer());
+    if (kept != nullptr) call.first.add(kept->momentum_buffer());
     return true;
   }
 
@@ -34,14 +34,14 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
     const auto& options = static_cast<const Options&>(group.options());
     const bool begins = call.step == 0;
     if (begins) {
-      for (const auto& parameter : call.parameters) {
+      for (const auto& parameter : call.parameters.all()) {
         auto kept = std::make_unique<ParamState>();
         kept->momentum_buffer(at::empty_like(parameter));
-        call.first.push_back(kept->momentum_buffer());
+        call.first.add(kept->momentum_buffer());
         optimizer().state()[parameter.unsafeGetTensorImpl()] = std::move(kept);
       }
     }
-    launch(call, options, rate_for(call.parameters.front(), options.lr()), begins);
+    launch(call, options, rate_for(call.parameters.all().front(), options.lr()), begins);
   }
 
   void launch_recorded(FusedCall& call, OptimizerParamGroup& group, const at::Tensor& rate,
@@ -51,7 +51,7 @@ class FusedSgd final : public GroupedStep<torch::optim::SGD> {
 
   template <class Rate>
   void launch(FusedCall& call, const Options& options, const Rate& rate, bool begins) {
-    at::_fused_sgd_(call.parameters, call.gradients, call.first, options.weight_decay(),
+    at::_fused_sgd_(call.parameters.all(), call.gradients, call.first.all(), options.weight_decay(),
                     options.momentum(), rate, options.dampening(), options.nesterov(),
                     /*maximize=*/false, begins, /*grad_scale=*/std::nullopt, flag());
   }

@@ -27,7 +27,7 @@ namespace torch_accelerated {
 /// Below so many numbers a second thread takes longer to begin than to help.
 inline constexpr std::int64_t kNumbersForThreads = std::int64_t{1} << 20;
 
-inline std::int64_t count_numbers(const std::vector<at::Tensor>& tensors) {
+inline std::int64_t count_numbers(at::TensorList tensors) {
   std::int64_t numbers = 0;
   for (const auto& tensor : tensors) numbers += tensor.numel();
   return numbers;
@@ -93,7 +93,9 @@ class GroupedStep : public FusedStep {
     flag_ = suppressed;
     std::vector<void*> keys;
     each_call([&](FusedCall& call, torch::optim::OptimizerParamGroup& group) {
-      for (const auto& parameter : call.parameters) keys.push_back(parameter.unsafeGetTensorImpl());
+      for (const auto& parameter : call.parameters.all()) {
+        keys.push_back(parameter.unsafeGetTensorImpl());
+      }
       const auto rate = numbers.add([&group] { return group.options().get_lr(); });
       launch_recorded(call, group, rate.is_cpu() ? rate : rate.to(at::kFloat), numbers);
     });
@@ -153,12 +155,12 @@ class GroupedStep : public FusedStep {
   const std::optional<at::Tensor>& flag() const noexcept { return flag_; }
 
  private:
-  // Lets go of all tensors when a step ends.
+  // Lets go of the gradients when a step ends.
   struct Scope {
     std::vector<FusedCalls>& calls;
     std::optional<at::Tensor>& flag;
     ~Scope() {
-      for (auto& of_group : calls) of_group.clear();
+      for (auto& of_group : calls) of_group.end();
       flag.reset();
     }
   };
@@ -168,6 +170,7 @@ class GroupedStep : public FusedStep {
     auto& groups = optimizer_.param_groups();
     calls_.resize(groups.size());
     for (std::size_t i = 0; i < groups.size(); ++i) {
+      calls_[i].begin();
       for (const auto& parameter : groups[i].params()) {
         if (!gradient_of(parameter).defined()) continue;
         if (!fits_fused_kernels(parameter) || !add(parameter, groups[i], calls_[i])) return false;
@@ -183,7 +186,7 @@ class GroupedStep : public FusedStep {
     for (std::size_t i = 0; i < groups.size(); ++i) {
       for (auto& call : calls_[i].all()) {
         const c10::ParallelGuard alone(c10::ParallelGuard::is_enabled() ||
-                                       count_numbers(call.parameters) < kNumbersForThreads);
+                                       count_numbers(call.parameters.all()) < kNumbersForThreads);
         launch_one(call, groups[i]);
       }
     }

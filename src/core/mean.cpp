@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "base/text.h"
+#include "core/without_graph.h"
 #include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
@@ -29,7 +30,7 @@ void check_scalar(const torch::Tensor& value, const char* what) {
 
 Mean::Mean(torch::Tensor mean_over_rows) {
   check_scalar(mean_over_rows, "value");
-  parts_ = std::make_shared<const Parts>(Parts{std::move(mean_over_rows), {}});
+  parts_ = std::make_shared<Parts>(Parts{std::move(mean_over_rows), {}});
 }
 
 Mean::Mean(torch::Tensor sum, torch::Tensor weight) {
@@ -39,7 +40,7 @@ Mean::Mean(torch::Tensor sum, torch::Tensor weight) {
     throw ArgumentError(concat("Mean: the weight is on ", weight.device(), ", the sum on ",
                                sum.device(), "; make both on one device"));
   }
-  parts_ = std::make_shared<const Parts>(Parts{std::move(sum), weight.detach()});
+  parts_ = std::make_shared<Parts>(Parts{std::move(sum), weight.detach()});
 }
 
 bool Mean::is_over_rows() const noexcept { return parts_ != nullptr && !parts_->weight.defined(); }
@@ -61,13 +62,16 @@ torch::Tensor Mean::value() const {
                       numerator() / torch::where(divisor == 0, torch::ones_like(divisor), divisor));
 }
 
-Mean Mean::detach() const {
+Mean Mean::detach() const& {
   Mean result;
-  if (defined()) {
-    result.parts_ =
-        std::make_shared<const Parts>(Parts{parts_->numerator.variable_data(), parts_->weight});
-  }
-  return result;
+  if (defined()) result.parts_ = std::make_shared<Parts>(*parts_);
+  return std::move(result).detach();
+}
+
+Mean Mean::detach() && {
+  if (parts_.use_count() > 1) return static_cast<const Mean&>(*this).detach();
+  if (defined()) parts_->numerator = without_graph(std::move(parts_->numerator));
+  return std::move(*this);
 }
 
 }  // namespace torch_accelerated

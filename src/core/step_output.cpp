@@ -6,10 +6,8 @@ namespace torch_accelerated {
 StepOutput StepOutput::detach() const& { return StepOutput(*this).detach(); }
 
 StepOutput StepOutput::detach() && {
-  loss = loss.detach();
-  outputs = std::move(outputs).detach();
-  for (auto& [name, mean] : scalars) mean = mean.detach();
-  return std::move(*this);
+  for (auto& [name, mean] : scalars) mean = std::move(mean).detach();
+  return {std::move(loss).detach(), std::move(outputs).detach(), std::move(scalars)};
 }
 
 }  // namespace torch_accelerated

@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "base/text.h"
+#include "core/without_graph.h"
 #include "torch_accelerated/base/error.h"
 
 namespace torch_accelerated {
@@ -82,11 +83,8 @@ TensorDict TensorDict::pin_memory() const {
   return result;
 }
 
-// The values alone, which takes a tenth of the time of a detach() that autograd could follow.
 TensorDict TensorDict::detach() && {
-  values_.change_each([](torch::Tensor value) {
-    return value.defined() && value.requires_grad() ? value.variable_data() : value;
-  });
+  values_.change_each(without_graph);
   return std::move(*this);
 }
 

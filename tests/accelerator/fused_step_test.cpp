@@ -200,6 +200,44 @@ TEST(FusedSteps, TakeSparseGradientsAsTheOptimizerDoes) {
   EXPECT_TRUE(torch::equal(trained(true), trained(false)));
 }
 
+// Tensors stand from step to step, and must neither outlive their use nor be stepped by in it.
+TEST(FusedSteps, LetGoOfWhatTheyNoLongerStep) {
+  auto stays = torch::ones({3}, torch::requires_grad());
+  auto leaves = torch::ones({2}, torch::requires_grad());
+  torch::optim::SGD optimizer({stays, leaves}, torch::optim::SGDOptions(0.1).momentum(0.9));
+  const auto step = ta::make_fused_step(optimizer);
+  const auto take = [&] {
+    for (auto& parameter : optimizer.param_groups()[0].params()) {
+      parameter.mutable_grad() = torch::ones_like(parameter);
+    }
+    return step->take({});
+  };
+  ASSERT_TRUE(take());
+  const c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl> left(
+      leaves.getIntrusivePtr());
+  optimizer.param_groups()[0].params().pop_back();
+  leaves.reset();
+  ASSERT_TRUE(take());
+  EXPECT_TRUE(left.expired());
+  EXPECT_NEAR(stays[0].item<double>(), 1 - 0.1 - 0.19, 1e-6);
+}
+
+TEST(FusedSteps, GoByAMomentumThatHasTakenAnothersPlace) {
+  Pair pair(maker<torch::optim::SGD>(torch::optim::SGDOptions(0.1).momentum(0.9)), torch::kFloat64);
+  for (std::uint64_t update = 0; update < 6; ++update) {
+    pair.give_gradients(update);
+    pair.plain->step();
+    ASSERT_TRUE(pair.step->take({}));
+    for (auto* optimizer : {pair.plain.get(), pair.fused.get()}) {
+      for (auto& [key, kept] : optimizer->state()) {
+        auto& momentum = static_cast<torch::optim::SGDParamState&>(*kept);
+        if (update == 3) momentum.momentum_buffer(momentum.momentum_buffer() * 2);
+      }
+    }
+  }
+  EXPECT_LT(pair.difference(), 1e-14);
+}
+
 TEST(FusedSteps, EndWithTheSameBitsOnAnyNumberOfThreads) {
   const auto trained = [](int threads) {
     const int before = at::get_num_threads();

@@ -28,6 +28,19 @@ TEST(Mean, RefusesWhatIsNoScalar) {
               HasSubstr("the weight has shape [2]"));
 }
 
+TEST(Mean, LeavesItsGraphToCopiesAndToWhoHoldsItsTensor) {
+  const auto held = torch::ones({}, torch::requires_grad()) * 2;
+  ta::Mean mean(held);
+  ta::Mean copied(held * 2);
+  const ta::Mean copy = copied;
+  EXPECT_FALSE(std::move(mean).detach().numerator().requires_grad());
+  EXPECT_FALSE(std::move(copied).detach().numerator().requires_grad());
+  EXPECT_TRUE(held.requires_grad());
+  EXPECT_TRUE(copy.numerator().requires_grad());
+  EXPECT_FALSE(copy.detach().numerator().requires_grad());
+  EXPECT_FALSE(ta::Mean().detach().defined());
+}
+
 TEST(RunningMean, WeighsMeansByTheirRows) {
   ta::RunningMean mean;
   mean.add(ta::Mean(torch::full({}, 1.0)), 3);

@@ -47,6 +47,19 @@ TEST(TensorDict, DetachesWithoutCopying) {
   EXPECT_EQ(detached["a"].data_ptr(), dict["a"].data_ptr());
 }
 
+TEST(TensorDict, LeavesTheGraphToThoseWhoHoldATensorThatATemporaryDetaches) {
+  const auto held = torch::ones({2}, torch::requires_grad()) * 2;
+  ta::TensorDict dict{{"held", held}, {"alone", held * 3}};
+  const auto* alone = dict["alone"].unsafeGetTensorImpl();
+  const auto detached = std::move(dict).detach();
+  EXPECT_TRUE(held.requires_grad());
+  EXPECT_FALSE(detached["held"].requires_grad());
+  EXPECT_EQ(detached["held"].data_ptr(), held.data_ptr());
+  EXPECT_FALSE(detached["alone"].requires_grad());
+  EXPECT_EQ(detached["alone"].unsafeGetTensorImpl(), alone);  // the tensor itself
+  EXPECT_TRUE(detached["alone"].equal(torch::full({2}, 6.0)));
+}
+
 TEST(TensorDict, DescribesShapesAndDtypes) {
   EXPECT_THAT(tiny_batch(2).describe(), HasSubstr("data: float [2, 4] on cpu"));
 }

@@ -328,7 +328,11 @@ class Accelerator {
   // Within `captured`: runs `work` of the host, or at each replay where the step is recorded.
   template <class Work>
   void on_host(Work&& work) {
-    is_recording_ ? leave_to_replay(std::forward<Work>(work)) : work();
+    if (is_recording_) [[unlikely]] {
+      leave_to_replay(std::forward<Work>(work));
+    } else {
+      work();
+    }
   }
 
   void check_graphs() const;

@@ -41,11 +41,13 @@ class Mean {
   /// The mean itself, on its device: the sum over the weight, 0 for a weight of 0.
   torch::Tensor value() const;
 
-  Mean detach() const;
+  /// The same without a graph.
+  Mean detach() const&;
+  Mean detach() &&;
 
  private:
   struct Parts;
-  std::shared_ptr<const Parts> parts_;
+  std::shared_ptr<Parts> parts_;  // which copies share
 };
 
 }  // namespace torch_accelerated

@@ -41,6 +41,7 @@ class NamedValues {
       entries_[place].second = std::move(value);
       return;
     }
+    if (entries_.capacity() == 0) entries_.reserve(kUsual);
     entries_.emplace_back(name, std::move(value));
     if (entries_.size() <= kFew) return;
     if (!places_) places_ = std::make_unique<Places>();
@@ -69,6 +70,7 @@ class NamedValues {
 
   using Places = std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>>;
 
+  static constexpr std::size_t kUsual = 3;  // so many take one allocation
   static constexpr std::size_t kFew = 16;
 
   // entries_.size() where there is none.
