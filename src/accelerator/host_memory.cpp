@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "accelerator/host_blocks.h"
+
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -28,15 +30,20 @@ bool keep_freed_memory() {
   if (is_set_by_the_environment()) return false;
   constexpr int kLargest = 32 << 20;   // that glibc takes for M_MMAP_THRESHOLD
   constexpr int kNever = 0x7fff'ffff;  // bytes at the heap's end before it is trimmed
-  return mallopt(M_MMAP_THRESHOLD, kLargest) == 1 && mallopt(M_TRIM_THRESHOLD, kNever) == 1;
+  const bool keeps_large =
+      mallopt(M_MMAP_THRESHOLD, kLargest) == 1 && mallopt(M_TRIM_THRESHOLD, kNever) == 1;
+  return keep_blocks_of_this_thread() || keeps_large;
 }
 
-void give_back_freed_memory() { malloc_trim(0); }
+void give_back_freed_memory() {
+  release_blocks_of_this_thread();
+  malloc_trim(0);
+}
 
 #else
 
-bool keep_freed_memory() { return false; }
-void give_back_freed_memory() {}
+bool keep_freed_memory() { return keep_blocks_of_this_thread(); }
+void give_back_freed_memory() { release_blocks_of_this_thread(); }
 
 #endif
 

@@ -3,13 +3,16 @@
 
 namespace torch_accelerated {
 
-/// Has the C library keep freed memory for what is allocated next, for the whole process. By
-/// default it gives a large tensor's back to the system, whose kernel then clears each page anew in
-/// every update.
-/// @return false where the C library isn't glibc, or the environment says how it is to allocate.
+/// Has freed memory kept for what is allocated next: that of this thread's tensors of up to 1 MiB
+/// as host_blocks.h says, and that of larger ones by the C library, for the whole process, where
+/// that is glibc. By default it gives a large tensor's back to the system, whose kernel then clears
+/// each page anew in every update.
+/// @return false, with nothing changed, where the environment says how glibc is to allocate, or
+/// where
+///         neither can be done.
 bool keep_freed_memory();
 
-/// Gives the system what is free.
+/// Gives the system what is free, of this thread's blocks and of the C library's.
 void give_back_freed_memory();
 
 }  // namespace torch_accelerated
