@@ -14,7 +14,7 @@
 namespace torch_accelerated {
 namespace {
 
-constexpr std::size_t kLargestBlock = std::size_t{1} << 20;  // bytes of a block that is kept
+constexpr std::size_t kLargestBlock = std::size_t{1} << 19;  // bytes of a block that is kept
 constexpr std::size_t kMostKept = std::size_t{64} << 20;     // bytes that a thread keeps
 
 class KeptBlocks;

@@ -6,7 +6,7 @@
 namespace torch_accelerated {
 
 /// Has this thread keep the memory of its tensors on the CPU when they are freed, blocks of up to
-/// 1 MiB and 64 MiB in all, and give it to its next tensors of the same size, the newest first: a
+/// 512 KiB and 64 MiB in all, and give it to its next tensors of the same size, the newest first: a
 /// C library takes long over aligned blocks, and the newest are still in the processor's caches.
 /// For that, LibTorch's allocator is replaced for the whole process; tensors of threads that don't
 /// ask for it come from the C library as before.

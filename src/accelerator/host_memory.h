@@ -3,7 +3,7 @@
 
 namespace torch_accelerated {
 
-/// Has freed memory kept for what is allocated next: that of this thread's tensors of up to 1 MiB
+/// Has freed memory kept for what is allocated next: that of this thread's tensors of up to 512 KiB
 /// as host_blocks.h says, and that of larger ones by the C library, for the whole process, where
 /// that is glibc. By default it gives a large tensor's back to the system, whose kernel then clears
 /// each page anew in every update.

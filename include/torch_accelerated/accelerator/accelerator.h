@@ -74,10 +74,10 @@ struct AcceleratorOptions {
   bool channels_last = false;
 
   /// On the CPU: has freed memory kept for the next tensors, rather than given to the system and
-  /// asked for in every update. The thread that makes the Accelerator keeps blocks of up to 1 MiB,
-  /// 64 MiB in all, by an allocator that LibTorch is given for the process unless it has one of the
-  /// program's; the C library keeps larger ones. Left alone where the environment sets glibc's
-  /// malloc up, and in a program's own communicator.
+  /// asked for in every update. The thread that makes the Accelerator keeps blocks of up to 512
+  /// KiB, 64 MiB in all, by an allocator that LibTorch is given for the process unless it has one
+  /// of the program's; the C library keeps larger ones. Left alone where the environment sets
+  /// glibc's malloc up, and in a program's own communicator.
   bool keep_host_memory = true;
 
   /// On the CPU: in the training steps of a small network on rows of numbers, operations have one
