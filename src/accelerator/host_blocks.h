@@ -10,8 +10,7 @@ namespace torch_accelerated {
 /// C library takes long over aligned blocks, and the newest are still in the processor's caches.
 /// For that, LibTorch's allocator is replaced for the whole process; tensors of threads that don't
 /// ask for it come from the C library as before.
-/// @return false, with nothing changed, where LibTorch has been given an allocator of the
-/// program's.
+/// @return false, with nothing changed, where LibTorch has an allocator of the program's.
 bool keep_blocks_of_this_thread();
 
 /// How many bytes of freed blocks this thread keeps.

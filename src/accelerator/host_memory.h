@@ -7,9 +7,7 @@ namespace torch_accelerated {
 /// as host_blocks.h says, and that of larger ones by the C library, for the whole process, where
 /// that is glibc. By default it gives a large tensor's back to the system, whose kernel then clears
 /// each page anew in every update.
-/// @return false, with nothing changed, where the environment says how glibc is to allocate, or
-/// where
-///         neither can be done.
+/// @return false where neither can be done, or the environment says how glibc is to allocate.
 bool keep_freed_memory();
 
 /// Gives the system what is free, of this thread's blocks and of the C library's.
