@@ -143,6 +143,24 @@ TrainOptions sweep_options(const LearningRateFinderOptions& options) {
   return train;
 }
 
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// The last update at which the smoothed loss was still where it is at low rates. Before it, only
+// the batches' noise has slopes, and they can be the steepest ones.
+std::size_t end_of_plateau(const LearningRateFinderResult& result, std::size_t first,
+                           std::size_t lowest) {
+  const auto begin = result.losses.begin();
+  const double plateau = median({begin, begin + static_cast<std::ptrdiff_t>(lowest)});
+  const double left = plateau - 0.1 * (plateau - result.smoothed_losses[lowest]);
+  auto end = lowest;
+  while (end > first && result.smoothed_losses[end] < left) --end;
+  return end;
+}
+
 void suggest(LearningRateFinderResult& result) {
   const auto& rates = result.rates;
   const auto& losses = result.smoothed_losses;
@@ -159,7 +177,8 @@ void suggest(LearningRateFinderResult& result) {
     return result.sweep == RateSweep::kExponential ? std::log(rates[i]) : rates[i];
   };
   double steepest = 0;
-  for (auto i = first + 1; i < std::min(lowest + 1, count - 1); ++i) {
+  const auto left = std::max(first + 1, end_of_plateau(result, first, lowest));
+  for (auto i = left; i < std::min(lowest + 1, count - 1); ++i) {
     const double slope = (losses[i + 1] - losses[i - 1]) / (place(i + 1) - place(i - 1));
     if (slope >= steepest) continue;
     steepest = slope;

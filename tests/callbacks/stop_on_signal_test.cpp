@@ -34,6 +34,7 @@ TEST(StopOnSignal, SavesTheUpdateAtWhichTheRunStops) {
 
 TEST(StopOnSignal, GivesTheHandlersBack) {
   static int count = 0;
+  count = 0;  // repeated, it starts anew
   std::signal(SIGUSR2, [](int) { ++count; });
   const TempDir folder;
   Saving saving(folder.path());
@@ -77,6 +78,7 @@ TEST(StopOnSignal, EndsALongEvaluationEarlyUnlessItBelongsToACheckpoint) {
 
 TEST(StopOnSignal, GivesTheHandlersBackWhenItGoesAfterARunThatFailed) {
   static int count = 0;
+  count = 0;  // repeated, it starts anew
   std::signal(SIGUSR2, [](int) { ++count; });
   {
     const TempDir folder;

@@ -19,9 +19,9 @@ struct Fixture {
                             torch::nn::Linear(8, 3)};
   ta::Batch data = learnable();
 
-  static ta::Batch learnable() {
+  static ta::Batch learnable(std::int64_t count = 64) {
     const ta::SeedScope scope(3);
-    const auto rows = torch::randn({64, 4});
+    const auto rows = torch::randn({count, 4});
     return {{"data", rows}, {"target", rows.matmul(torch::randn({4, 3}))}};
   }
 
@@ -81,6 +81,22 @@ TEST(LearningRateFinder, SuggestsARateBelowTheOneAtWhichTheLossDiverges) {
     return loss;
   };
   EXPECT_LT(loss_after(*found.steepest_descent), 0.8 * loss_after(1e-4));
+}
+
+TEST(LearningRateFinder, IsNotMisledByTheNoiseOfSmallBatchesAtLowRates) {
+  for (const std::uint64_t seed : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    torch::manual_seed(seed);
+    Fixture f;
+    f.data = Fixture::learnable(256);
+    auto optimizer = torch::optim::SGD(f.net->parameters(), torch::optim::SGDOptions(0.1));
+    auto trainer = f.trainer(optimizer);
+    auto options = sweep_of(100);
+    options.train.per_device_batch_size = 4;
+    const auto found = ta::find_learning_rate(trainer, f.data, options);
+    ASSERT_TRUE(found.steepest_descent);
+    EXPECT_GT(*found.steepest_descent, 0.02) << seed;
+    EXPECT_LT(*found.steepest_descent, found.rates.back() / 2) << seed;
+  }
 }
 
 TEST(LearningRateFinder, SweepsLinearlyAndKeepsTheRatiosOfParamGroups) {

@@ -40,7 +40,8 @@ struct LearningRateFinderResult {
   RateSweep sweep = RateSweep::kExponential;
   bool diverged = false;  ///< whether the sweep ended before its last update
 
-  /// Where the smoothed loss falls fastest; nothing where it doesn't fall.
+  /// Where the smoothed loss falls fastest, once it has left the median of the losses before its
+  /// lowest for good (before that, slopes are noise); nothing where it doesn't fall.
   std::optional<double> steepest_descent = {};
 
   /// A tenth of the rate of the lowest smoothed loss; nothing where that is the first.
@@ -61,9 +62,8 @@ double sweep_rate(std::int64_t update, const LearningRateFinderOptions& options)
 /// own optimizer holds, history and callbacks are as before, also when training throws; of
 /// companions and further optimizers only the parameters that the own optimizer holds are. Param
 /// groups keep the ratios between their rates; the first one's is swept and suggested.
-/// @throws ArgumentError  rates that are not positive or don't rise, fewer than 2 updates,
-/// smoothing
-///                        outside [0, 1), a divergence factor <= 1; or as Trainer::train.
+/// @throws ArgumentError  rates that are not positive or don't rise, fewer than 2 updates, a
+///                        smoothing outside [0, 1), a divergence factor <= 1; or as Trainer::train.
 /// @throws StateError     a run is going on, or a subclass's `create_scheduler` makes no sweep.
 /// @par Source  Smith 2017 (arXiv:1506.01186), section 3.3.
 LearningRateFinderResult find_learning_rate(Trainer& trainer, const Dataset& dataset,
