@@ -207,7 +207,9 @@ std::string Accelerator::graph_key(const void* owner, const Batch& batch,
 // A recorded update is undecided for the host, and that has to have been so once.
 const char* Accelerator::reason_not_recorded() const {
   for (const auto& [optimizer, slot] : reduction_->slots) {
-    if (!slot.steps_by_flag) return "an optimizer didn't step through its fused kernels";
+    if (!slot.steps_by_flag) {
+      return "an optimizer of this Accelerator hasn't stepped through its fused kernels";
+    }
     if (slot.reducer && slot.reducer->lacked_any()) {
       return "a parameter got no gradient on this rank, which has to ask the others for theirs";
     }

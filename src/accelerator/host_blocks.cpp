@@ -90,6 +90,17 @@ Block* block_for(std::size_t bytes) {
   return kept != nullptr ? kept : make_block(units_of(bytes) * c10::gAlignment, keeper);
 }
 
+// Where the system has no more: nothing is kept that a tensor needs.
+Block* block_of_what_is_kept(std::size_t bytes) {
+  release_blocks_of_this_thread();
+  try {
+    return block_for(bytes);
+  } catch (const c10::Error&) {
+    c10::profiledCPUMemoryReporter().OutOfMemory(bytes);
+    throw;
+  }
+}
+
 class HostBlocks final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t bytes) override {
@@ -98,8 +109,7 @@ class HostBlocks final : public c10::Allocator {
     try {
       data = block_for(bytes) + 1;
     } catch (const c10::Error&) {
-      c10::profiledCPUMemoryReporter().OutOfMemory(bytes);
-      throw;
+      data = block_of_what_is_kept(bytes) + 1;
     }
     c10::profiledCPUMemoryReporter().New(data, bytes);
     return {data, data, &give_back, c10::kCPU};

@@ -4,7 +4,10 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <gmock/gmock.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -17,6 +20,25 @@ constexpr std::int64_t kLargest = std::int64_t{512} << 10;
 constexpr std::size_t kMost = std::size_t{64} << 20;
 
 torch::Tensor bytes(std::int64_t count) { return torch::empty({count}, torch::kUInt8); }
+
+/// While it lives, the process gets at most `bytes` of address space on top of what it has.
+class AddressSpaceLimit {
+ public:
+  explicit AddressSpaceLimit(rlim_t bytes) {
+    rlim_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    getrlimit(RLIMIT_AS, &before_);
+    auto limit = before_;
+    limit.rlim_cur = pages * static_cast<rlim_t>(getpagesize()) + bytes;
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  ~AddressSpaceLimit() { setrlimit(RLIMIT_AS, &before_); }
+  AddressSpaceLimit(const AddressSpaceLimit&) = delete;
+  AddressSpaceLimit& operator=(const AddressSpaceLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
 
 class HostBlocks : public testing::Test {
  protected:
@@ -109,6 +131,16 @@ TEST_F(HostBlocks, TellOfTooMuchAsLibTorchDoes) {
     EXPECT_THROW(bytes(count), c10::Error) << count;
   }
   EXPECT_EQ(bytes(0).numel(), 0);
+}
+
+TEST_F(HostBlocks, AreGivenBackBeforeMemoryRunsOut) {
+  std::vector<torch::Tensor> many;
+  for (int i = 0; i < 100; ++i) many.push_back(bytes(kLargest));
+  many.clear();
+  ASSERT_EQ(ta::bytes_kept_by_this_thread(), 100 * static_cast<std::size_t>(kLargest));
+  const AddressSpaceLimit limit(8 << 20);
+  EXPECT_NO_THROW(bytes(40 << 20));
+  EXPECT_THROW(bytes(200 << 20), c10::Error);
 }
 
 TEST_F(HostBlocks, LeaveAnotherAllocatorAlone) {

@@ -72,8 +72,9 @@ TEST(CapturedSteps, OfAnOptimizerThatStepsByItselfRunAsTheyAreAndTheLogSaysWhy) 
   OwnStep trainer(net, optimizer, accelerator);
   testing::internal::CaptureStderr();
   trainer.train(tiny_batch(40), three_epochs());
-  EXPECT_THAT(testing::internal::GetCapturedStderr(),
-              HasSubstr("an optimizer didn't step through its fused kernels"));
+  EXPECT_THAT(
+      testing::internal::GetCapturedStderr(),
+      HasSubstr("an optimizer of this Accelerator hasn't stepped through its fused kernels"));
   EXPECT_EQ(graphs.recorded(), 0);
 }
 
