@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contenders: a loop as one writes it with LibTorch alone, and the Trainer.
 #include <ATen/ops/_fused_sgd.h>
+#include <c10/core/CPUAllocator.h>
 #include <torch/torch.h>
 #include <torch_accelerated/torch_accelerated.h>
 
@@ -252,6 +253,8 @@ Work make_work(Model model, std::int64_t warm_up, std::int64_t updates, c10::Dev
 }
 
 Outcome run_contender(const std::string& name, const Work& work) {
+  // A Trainer that ran in this process has given LibTorch its own; a loop by hand has LibTorch's.
+  c10::SetCPUAllocator(c10::GetDefaultCPUAllocator());
   if (name == "hand-written") return hand_written<torch::optim::SGD>(work);
   if (name == "hand-written-fused") return hand_written<FusedSgd>(work);
   if (name == "torch::data" && work.data_path == DataPath::kDataset) return with_torch_data(work);
