@@ -208,7 +208,7 @@ std::string Accelerator::graph_key(const void* owner, const Batch& batch,
 const char* Accelerator::reason_not_recorded() const {
   for (const auto& [optimizer, slot] : reduction_->slots) {
     if (!slot.steps_by_flag) {
-      return "an optimizer of this Accelerator hasn't stepped through its fused kernels";
+      return "an optimizer of this Accelerator hasn't stepped through LibTorch's fused kernels";
     }
     if (slot.reducer && slot.reducer->lacked_any()) {
       return "a parameter got no gradient on this rank, which has to ask the others for theirs";

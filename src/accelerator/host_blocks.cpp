@@ -90,8 +90,8 @@ Block* block_for(std::size_t bytes) {
   return kept != nullptr ? kept : make_block(units_of(bytes) * c10::gAlignment, keeper);
 }
 
-// Where the system has no more: nothing is kept that a tensor needs.
-Block* block_of_what_is_kept(std::size_t bytes) {
+// Where there is no memory, what the thread keeps may be enough.
+Block* block_after_release(std::size_t bytes) {
   release_blocks_of_this_thread();
   try {
     return block_for(bytes);
@@ -109,7 +109,7 @@ class HostBlocks final : public c10::Allocator {
     try {
       data = block_for(bytes) + 1;
     } catch (const c10::Error&) {
-      data = block_of_what_is_kept(bytes) + 1;
+      data = block_after_release(bytes) + 1;
     }
     c10::profiledCPUMemoryReporter().New(data, bytes);
     return {data, data, &give_back, c10::kCPU};

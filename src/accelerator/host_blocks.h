@@ -9,7 +9,8 @@ namespace torch_accelerated {
 /// 512 KiB and 64 MiB in all, and give it to its next tensors of the same size, the newest first: a
 /// C library takes long over aligned blocks, and the newest are still in the processor's caches.
 /// For that, LibTorch's allocator is replaced for the whole process; tensors of threads that don't
-/// ask for it come from the C library as before.
+/// ask for it come from the C library as before. Where there is no memory for one of its tensors,
+/// the thread gives back what it keeps and asks once more.
 /// @return false, with nothing changed, where LibTorch has an allocator of the program's.
 bool keep_blocks_of_this_thread();
 

@@ -149,16 +149,18 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-// The last update at which the smoothed loss was still where it is at low rates. Before it, only
-// the batches' noise has slopes, and they can be the steepest ones.
-std::size_t end_of_plateau(const LearningRateFinderResult& result, std::size_t first,
-                           std::size_t lowest) {
-  const auto begin = result.losses.begin();
-  const double plateau = median({begin, begin + static_cast<std::ptrdiff_t>(lowest)});
-  const double left = plateau - 0.1 * (plateau - result.smoothed_losses[lowest]);
-  auto end = lowest;
-  while (end > first && result.smoothed_losses[end] < left) --end;
-  return end;
+// Where the fall begins: at the last update before the lowest smoothed loss at which it was less
+// than a fifth of the way down to it, from the median of the first half of the losses until there.
+// At low rates only the batches' noise has slopes, and they can be the steepest ones.
+std::size_t begin_of_fall(const LearningRateFinderResult& result, std::size_t first,
+                          std::size_t lowest) {
+  const auto half = static_cast<std::ptrdiff_t>((lowest + 1) / 2);
+  const double level = median({result.losses.begin(), result.losses.begin() + half});
+  const double bottom = result.smoothed_losses[lowest];
+  if (level <= bottom) return first;
+  auto begin = lowest;
+  while (begin > first && level - result.smoothed_losses[begin] > 0.2 * (level - bottom)) --begin;
+  return begin;
 }
 
 void suggest(LearningRateFinderResult& result) {
@@ -177,8 +179,8 @@ void suggest(LearningRateFinderResult& result) {
     return result.sweep == RateSweep::kExponential ? std::log(rates[i]) : rates[i];
   };
   double steepest = 0;
-  const auto left = std::max(first + 1, end_of_plateau(result, first, lowest));
-  for (auto i = left; i < std::min(lowest + 1, count - 1); ++i) {
+  const auto search_from = std::max(first + 1, begin_of_fall(result, first, lowest));
+  for (auto i = search_from; i < std::min(lowest + 1, count - 1); ++i) {
     const double slope = (losses[i + 1] - losses[i - 1]) / (place(i + 1) - place(i - 1));
     if (slope >= steepest) continue;
     steepest = slope;

@@ -83,9 +83,9 @@ def all_rows(model, with_python):
     for threads in (1, 2)[: os.cpu_count()]:
         kind = Kind("C++", threads, False)
         rows += rows_of(kind, by_hand, data_paths)
-        # Of large tensors a Trainer has the C library keep the memory, for the whole process, and a
-        # loop by hand doesn't. The MLP has none, and its differences are so small that they are only
-        # seen within a process.
+        # A Trainer has the C library keep the memory of large tensors, for the whole process, and a
+        # loop by hand doesn't. The MLP's are small, and its differences, too, which are only seen
+        # within a process.
         own = kind if model == "mlp" else kind._replace(language="C++, Trainer")
         rows += rows_of(own, trainers, data_paths)
         if with_python:

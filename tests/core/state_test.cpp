@@ -49,7 +49,7 @@ TEST(State, FindsAndReplacesAnyOfManyNames) {
 // One look at each name before it cost 4 s for 10,000 parameters with Adam's states.
 TEST(State, TakesNoLongerForEachNameWhenThereAreMany) {
   const auto seconds_for = [](std::int64_t count) {
-    const auto begin = std::clock();  // of the processor: others may run on it, too
+    const auto begin = std::clock();  // CPU time, so that other processes don't count
     ta::State state;
     for (std::int64_t i = 0; i < count; ++i) state.set("optimizer/moment/" + std::to_string(i), i);
     return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;

@@ -74,7 +74,8 @@ TEST(CapturedSteps, OfAnOptimizerThatStepsByItselfRunAsTheyAreAndTheLogSaysWhy) 
   trainer.train(tiny_batch(40), three_epochs());
   EXPECT_THAT(
       testing::internal::GetCapturedStderr(),
-      HasSubstr("an optimizer of this Accelerator hasn't stepped through its fused kernels"));
+      HasSubstr(
+          "an optimizer of this Accelerator hasn't stepped through LibTorch's fused kernels"));
   EXPECT_EQ(graphs.recorded(), 0);
 }
 

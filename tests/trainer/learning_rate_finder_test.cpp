@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "support/tiny.h"
@@ -93,10 +95,63 @@ TEST(LearningRateFinder, IsNotMisledByTheNoiseOfSmallBatchesAtLowRates) {
     auto options = sweep_of(100);
     options.train.per_device_batch_size = 4;
     const auto found = ta::find_learning_rate(trainer, f.data, options);
-    ASSERT_TRUE(found.steepest_descent);
+    ASSERT_TRUE(found.steepest_descent && found.tenth_of_minimum);
     EXPECT_GT(*found.steepest_descent, 0.02) << seed;
-    EXPECT_LT(*found.steepest_descent, found.rates.back() / 2) << seed;
+    EXPECT_LT(*found.steepest_descent, 10 * *found.tenth_of_minimum) << seed;
   }
+}
+
+/// What a sweep over losses finds that are given and not trained for.
+ta::LearningRateFinderResult found_in(const std::vector<double>& losses,
+                                      ta::LearningRateFinderOptions options) {
+  torch::nn::Linear net(4, 3);
+  auto optimizer = torch::optim::SGD(net->parameters(), torch::optim::SGDOptions(0.1));
+  std::size_t next = 0;
+  const auto loss = [&](const torch::Tensor& output, const torch::Tensor&) {
+    return output.mean().to(torch::kFloat64) * 0 + losses.at(next++);
+  };
+  ta::Trainer trainer(net, loss, optimizer, ta::CallbackList());
+  options.updates = static_cast<std::int64_t>(losses.size());
+  return ta::find_learning_rate(trainer, tiny_batch(16), options);
+}
+
+// The place of a rate among those of the sweep; -1 where there is none.
+std::ptrdiff_t place(const std::optional<double>& rate, const ta::LearningRateFinderResult& found) {
+  if (!rate) return -1;
+  return std::find(found.rates.begin(), found.rates.end(), *rate) - found.rates.begin();
+}
+
+std::vector<double> curve(std::size_t count, const std::function<double(double)>& loss_at) {
+  std::vector<double> losses;
+  for (std::size_t i = 0; i < count; ++i) losses.push_back(loss_at(static_cast<double>(i)));
+  return losses;
+}
+
+TEST(LearningRateFinder, SuggestsARateWithinTheFallWhereverThatIs) {
+  const ta::LearningRateFinderOptions exact{.smoothing = 0};
+  const auto step = curve(100, [](double i) { return 1 / (1 + std::exp((i - 70) / 3)); });
+  EXPECT_EQ(place(found_in(step, exact).steepest_descent, found_in(step, exact)), 70);
+  // From the first update on: a fifth of the way is done early.
+  const auto straight = found_in(curve(100, [](double i) { return 3 - i / 50; }), exact);
+  EXPECT_THAT(place(straight.steepest_descent, straight), AllOf(testing::Gt(10), testing::Lt(99)));
+  const auto early = found_in(curve(100, [](double i) { return std::exp(-i / 20); }), exact);
+  EXPECT_THAT(place(early.steepest_descent, early), AllOf(testing::Gt(10), testing::Lt(30)));
+  // The lowest smoothed loss is the last one, and above the median.
+  const auto drop = found_in(curve(100, [](double i) { return i < 5 ? 100 : 1; }), {});
+  EXPECT_THAT(place(drop.steepest_descent, drop), AllOf(testing::Gt(10), testing::Lt(20)));
+  const auto below_zero = found_in(curve(50, [](double i) { return -1 - i * i; }), exact);
+  EXPECT_EQ(place(below_zero.steepest_descent, below_zero), 48);
+  const auto linear = found_in(step, {.sweep = ta::RateSweep::kLinear, .smoothing = 0});
+  EXPECT_EQ(place(linear.steepest_descent, linear), 70);
+}
+
+TEST(LearningRateFinder, OfAFewUpdatesSuggestsWhatTheyShow) {
+  const auto three = found_in({2, 1.5, 1}, {.smoothing = 0});
+  EXPECT_EQ(place(three.steepest_descent, three), 1);
+  const auto lowest_at_once = found_in({1, 2, 3, 3.5, 3.9}, {.smoothing = 0});
+  EXPECT_FALSE(lowest_at_once.steepest_descent || lowest_at_once.tenth_of_minimum);
+  const auto two = found_in({2, 1}, {.smoothing = 0});
+  EXPECT_FALSE(two.steepest_descent || two.tenth_of_minimum);
 }
 
 TEST(LearningRateFinder, SweepsLinearlyAndKeepsTheRatiosOfParamGroups) {

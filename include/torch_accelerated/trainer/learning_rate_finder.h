@@ -40,8 +40,9 @@ struct LearningRateFinderResult {
   RateSweep sweep = RateSweep::kExponential;
   bool diverged = false;  ///< whether the sweep ended before its last update
 
-  /// Where the smoothed loss falls fastest, once it has left the median of the losses before its
-  /// lowest for good (before that, slopes are noise); nothing where it doesn't fall.
+  /// Where the smoothed loss falls fastest on its way to its lowest; nothing where it doesn't fall.
+  /// The search begins where a fifth of that way is done, counted from the median of the first half
+  /// of the losses before the lowest: at lower rates the slopes are the batches' noise.
   std::optional<double> steepest_descent = {};
 
   /// A tenth of the rate of the lowest smoothed loss; nothing where that is the first.
