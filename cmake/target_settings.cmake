@@ -13,6 +13,7 @@ function(torch_accelerated_settings target)
     target_compile_options(${target} PRIVATE -w)  # whatever flags the including project has
   endif()
   # One model of code for the library, tests and examples, so that they can share a precompiled header.
+  # Calls don't go through tables that would let another library take a function's place.
   target_compile_options(${target} PRIVATE -fPIC -fno-semantic-interposition -fno-plt)
   if(TORCH_ACCELERATED_SANITIZE)
     list(JOIN TORCH_ACCELERATED_SANITIZE "," sanitizers)

@@ -253,7 +253,7 @@ Work make_work(Model model, std::int64_t warm_up, std::int64_t updates, c10::Dev
 }
 
 Outcome run_contender(const std::string& name, const Work& work) {
-  // A Trainer that ran in this process has replaced it, and a loop by hand doesn't do that.
+  // A Trainer replaces LibTorch's allocator for its process, which loops by hand share with it.
   c10::SetCPUAllocator(c10::GetDefaultCPUAllocator());
   if (name == "hand-written") return hand_written<torch::optim::SGD>(work);
   if (name == "hand-written-fused") return hand_written<FusedSgd>(work);

@@ -130,7 +130,8 @@ std::vector<double> curve(std::size_t count, const std::function<double(double)>
 TEST(LearningRateFinder, SuggestsARateWithinTheFallWhereverThatIs) {
   const ta::LearningRateFinderOptions exact{.smoothing = 0};
   const auto step = curve(100, [](double i) { return 1 / (1 + std::exp((i - 70) / 3)); });
-  EXPECT_EQ(place(found_in(step, exact).steepest_descent, found_in(step, exact)), 70);
+  const auto late = found_in(step, exact);
+  EXPECT_EQ(place(late.steepest_descent, late), 70);
   // From the first update on: a fifth of the way is done early.
   const auto straight = found_in(curve(100, [](double i) { return 3 - i / 50; }), exact);
   EXPECT_THAT(place(straight.steepest_descent, straight), AllOf(testing::Gt(10), testing::Lt(99)));
